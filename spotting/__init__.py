@@ -1,0 +1,1 @@
+"""Temporally precise action spotting in soccer video with dense detection anchors."""

@@ -1,0 +1,67 @@
+"""Seconds outside, frames inside: every conversion between the two is in this module."""
+
+import math
+
+import numpy as np
+
+
+def event_frame(seconds: float, frame_rate: float, num_frames: int) -> int:
+    """Frame of an event at `seconds`: round-half-to-even, clamped to the half's last frame.
+
+    This is how training targets are placed (yahoo/spivak); evaluation uses `evaluation_frame`.
+    """
+    return min(round(frame_rate * seconds), num_frames - 1)
+
+
+def frames(seconds: float, frame_rate: float) -> float:
+    """A duration in frames, not rounded: radii may fall between frames."""
+    return seconds * frame_rate
+
+
+def whole_frames(seconds: float, frame_rate: float) -> int:
+    """A duration in whole frames, for chunk lengths and borders."""
+    return round(seconds * frame_rate)
+
+
+def hard_nms_radius(window: float, frame_rate: float) -> int:
+    """Frames removed on each side of a kept one by hard NMS; `window` is the full width in s."""
+    return int(math.floor(window * frame_rate / 2))
+
+
+def soft_nms_radius(window: float, frame_rate: float) -> float:
+    """Frames decayed on each side of a kept one by soft NMS; `window` is in seconds."""
+    return window * frame_rate
+
+
+def position_ms(frame: np.ndarray | int, frame_rate: float) -> np.ndarray:
+    """Milliseconds from the start of the half, rounded half to even, as SoccerNet's files hold."""
+    return np.rint(1000.0 * np.asarray(frame) / frame_rate).astype(np.int64)
+
+
+EVALUATION_FRAME_RATE = 2.0
+"""Frames per second at which SoccerNet's evaluator works, whatever the features' rate."""
+
+
+def evaluation_frame(position: np.ndarray | int) -> np.ndarray:
+    """SoccerNet's evaluation frame floor(2 * position / 1000) of a position in milliseconds."""
+    return np.asarray(position, np.int64) * int(EVALUATION_FRAME_RATE) // 1000
+
+
+def tolerance_frames(tolerance: float) -> int:
+    """Greatest distance |spot - truth|, in evaluation frames, within a tolerance in seconds.
+
+    A tolerance of d seconds is the full width of the interval: +-d/2 (SoccerNet's evaluator).
+    """
+    return int(math.floor(tolerance * EVALUATION_FRAME_RATE)) // 2
+
+
+def game_time(half: int, position: int) -> str:
+    """SoccerNet's `gameTime`, "half - minutes:seconds", of a position in milliseconds."""
+    seconds = round(position / 1000)
+    return f"{half} - {seconds // 60}:{seconds % 60:02d}"
+
+
+def clock(seconds: float) -> str:
+    """Time as mm:ss.mmm."""
+    total = round(seconds * 1000)
+    return f"{total // 60000:02d}:{total // 1000 % 60:02d}.{total % 1000:03d}"
