@@ -1,0 +1,248 @@
+"""SoccerNet's two JSON formats, both ways: the labels of a game and the predictions for it.
+
+`Labels-v2.json` holds what happened, `results_spotting.json` what a model spotted. Both give a
+time twice: `position`, in milliseconds from the start of the half, and `gameTime`,
+"half - minutes:seconds".
+"""
+
+import contextlib
+import json
+import os
+import re
+import unicodedata
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from spotting import timing
+from spotting.errors import InputError
+from spotting.files import write_json_atomic
+
+LABELS_FILE = "Labels-v2.json"
+RESULTS_FILE = "results_spotting.json"
+
+SOCCERNET_CLASSES = (
+    "Penalty",
+    "Kick-off",
+    "Goal",
+    "Substitution",
+    "Offside",
+    "Shots on target",
+    "Shots off target",
+    "Clearance",
+    "Ball out of play",
+    "Throw-in",
+    "Foul",
+    "Indirect free-kick",
+    "Direct free-kick",
+    "Corner",
+    "Yellow card",
+    "Red card",
+    "Yellow->red card",
+)
+"""The 17 classes of SoccerNet-v2, in the order of SoccerNet's evaluator."""
+
+_GAME_TIME = re.compile(r"\s*(\d+)\s*-\s*(\d+):(\d+)\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One annotation: an action that happened.
+
+    `position` is in seconds from the start of the half, to the millisecond; `game_time` is the same
+    moment in whole seconds, as `gameTime` gives it (the two may be rounded differently).
+    """
+
+    half: int
+    label: str
+    position: float
+    game_time: float
+    visible: bool
+
+
+class Prediction(NamedTuple):
+    """One predicted action; `position` in seconds from the start of the half, as in `Event`."""
+
+    half: int
+    label: str
+    position: float
+    confidence: float
+
+
+def read_events(path: str | os.PathLike) -> list[Event]:
+    """Reads every annotation of a `Labels-v2.json`, whatever its label, in the file's order.
+
+    Raises:
+      InputError: the file is not such JSON, or a half or a time in it cannot be one.
+    """
+    return _parse(Path(path).read_bytes(), path, "annotations", _event)[1]
+
+
+def read_results(path: str | os.PathLike) -> list[Prediction]:
+    """Reads every prediction of a `results_spotting.json`, in the file's order.
+
+    Raises:
+      InputError: the file is not such JSON, or a half, a time or a confidence in it cannot be one.
+    """
+    return _parse(Path(path).read_bytes(), path, "predictions", _prediction)[1]
+
+
+def iterate_results(path: str | os.PathLike) -> Iterator[tuple[str, list[Prediction]]]:
+    """Reads the predictions of many games from a folder or a zip file, game by game.
+
+    Yields `(game, predictions)` in the order of the games' names. The game is the folder of its
+    `results_spotting.json`, without the folders in front of what the file's own `UrlLocal` says, so
+    that a zip with one more folder on top reads like one without.
+
+    Raises:
+      InputError: `path` is neither a folder nor a zip, holds no such file, or one cannot be read.
+    """
+    seen: dict[str, str] = {}
+    for folder, source, content in _result_files(Path(path)):
+        url_local, predictions = _parse(content, source, "predictions", _prediction)
+        game = _game_name(folder, url_local)
+        if game in seen:
+            raise InputError(f"{path}: two results for one game: {seen[game]} and {source}")
+        seen[game] = source
+        yield game, predictions
+    if not seen:
+        raise InputError(f"{path}: no <game>/{RESULTS_FILE} in it")
+
+
+def predictions_from_scores(
+    scores: np.ndarray, half: int, classes: Sequence[str], frame_rate: float
+) -> list[Prediction]:
+    """The predictions that a score map [N, K] of one half holds: its entries of 0 and more.
+
+    They come by frame, then class. A float32 score becomes the shortest decimal that reads back as
+    the same float32 (yahoo/spivak writes its files so).
+    """
+    frame, label = np.nonzero(scores >= 0)
+    position = timing.position_ms(frame, frame_rate) / 1000
+    confidence = scores[frame, label].astype(str).astype(float)
+    columns = zip(position.tolist(), label.tolist(), confidence.tolist(), strict=True)
+    return [Prediction(half, classes[k], seconds, score) for seconds, k, score in columns]
+
+
+def write_results(path: str | os.PathLike, game: str, predictions: Iterable[Prediction]) -> None:
+    """Writes one game's `results_spotting.json` to `path`, atomically, in the given order."""
+    entries = []
+    for half, label, seconds, confidence in predictions:
+        position = round(1000 * seconds)
+        entries.append(
+            {
+                "gameTime": timing.game_time(half, position),
+                "half": str(half),
+                "position": str(position),
+                "label": label,
+                "confidence": str(float(confidence)),
+            }
+        )
+    write_json_atomic(path, {"UrlLocal": game, "predictions": entries})
+
+
+def _parse(content: bytes, source: Any, key: str, parse_entry: Any) -> tuple[str, list]:
+    """`UrlLocal` and the parsed list under `key`; `source` names the file in errors."""
+    try:
+        document = json.loads(content)
+    except ValueError as error:
+        raise InputError(f"{source}: not JSON: {error}") from error
+    if not isinstance(document, dict) or not isinstance(document.get(key), list):
+        raise InputError(f'{source}: no list "{key}" in it')
+    parsed = []
+    for entry in document[key]:
+        try:
+            parsed.append(parse_entry(entry))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            reason = f"no {error}" if isinstance(error, KeyError) else error
+            raise InputError(f"{source}: {key}[{len(parsed)}]: {reason}") from error
+    return str(document.get("UrlLocal", "")), parsed
+
+
+def _event(entry: dict) -> Event:
+    half, game_time = _split_game_time(entry["gameTime"])
+    position = _position(entry, game_time)
+    visible = entry.get("visibility") != "not shown"
+    return Event(_checked_half(half), entry["label"], position, game_time, visible)
+
+
+def _prediction(entry: dict) -> Prediction:
+    half, game_time = entry.get("half"), None
+    if half is None or entry.get("position") is None:
+        game_half, game_time = _split_game_time(entry["gameTime"])
+        half = game_half if half is None else half
+    position = _position(entry, game_time)
+    return Prediction(_checked_half(half), entry["label"], position, float(entry["confidence"]))
+
+
+def _split_game_time(text: str) -> tuple[int, float]:
+    match = _GAME_TIME.fullmatch(text)
+    if match is None:
+        raise ValueError(f'gameTime {text!r} is not "half - minutes:seconds"')
+    half, minutes, seconds = map(int, match.groups())
+    return half, float(60 * minutes + seconds)
+
+
+def _checked_half(half: Any) -> int:
+    if str(half) not in ("1", "2"):
+        raise ValueError(f"half {half!r} is neither 1 nor 2")
+    return int(half)
+
+
+def _position(entry: dict, game_time: float | None) -> float:
+    """Seconds of `position`, cut to whole milliseconds; where it is missing, of `gameTime`."""
+    position = entry.get("position")
+    if position is None:
+        return game_time
+    try:
+        milliseconds = int(float(position))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"position {position!r} is not a number of milliseconds") from error
+    if milliseconds < 0:
+        raise ValueError(f"position {position!r} is before the start of the half")
+    return milliseconds / 1000
+
+
+def _result_files(path: Path) -> Iterator[tuple[str, str, bytes]]:
+    """(folder, name for messages, content) of each results file under a folder or in a zip."""
+    if path.is_dir():
+        files = sorted(
+            Path(folder, RESULTS_FILE)
+            # Data trees are often put together from links.
+            for folder, _, names in os.walk(path, followlinks=True)
+            if RESULTS_FILE in names
+        )
+        for file in files:
+            yield file.parent.relative_to(path).as_posix(), str(file), file.read_bytes()
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {_member_name(info): info for info in archive.infolist()}
+            for name in sorted(members):
+                member = PurePosixPath(name)
+                if member.name == RESULTS_FILE and "__MACOSX" not in member.parts:
+                    content = archive.read(members[name])
+                    yield member.parent.as_posix(), f"{path}: {name}", content
+    except zipfile.BadZipFile as error:
+        raise InputError(f"{path}: neither a folder nor a sound zip file: {error}") from error
+
+
+def _member_name(info: zipfile.ZipInfo) -> str:
+    name = info.filename
+    if not info.flag_bits & 0x800:  # The name does not say that it is UTF-8; macOS writes it so.
+        with contextlib.suppress(UnicodeError):
+            name = name.encode("cp437").decode("utf-8")
+    return name.replace("\\", "/")
+
+
+def _game_name(folder: str, url_local: str) -> str:
+    """The game that a results file belongs to, its accents composed (macOS takes them apart)."""
+    folder, url_local = (unicodedata.normalize("NFC", text) for text in (folder, url_local))
+    url_local = url_local.strip("/")
+    if url_local and (folder == "." or folder.endswith("/" + url_local)):
+        return url_local
+    return folder
