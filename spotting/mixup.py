@@ -1,0 +1,32 @@
+"""mixup of chunks (Zhang et al., ICLR 2018), for the confidence model.
+
+The class weights of the loss are mixed with features and targets, as the official code does.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from spotting.notation import Array
+
+
+def draw(key: Array, batch_size: int, alpha: float) -> tuple[Array, Array]:
+    """Draws what to mix with what.
+
+    Args:
+      key: random key.
+      batch_size: B.
+      alpha: both parameters of the Beta distribution; large values mix evenly.
+
+    Returns:
+      The share of each chunk itself, lambda ~ Beta(alpha, alpha), float32 [B], and the index of the
+      chunk that gives the rest, a random permutation, int32 [B].
+    """
+    share_key, partner_key = jax.random.split(key)
+    shares = jax.random.beta(share_key, alpha, alpha, (batch_size,), jnp.float32)
+    return shares, jax.random.permutation(partner_key, batch_size)
+
+
+def mix(values: Array, shares: Array, partners: Array) -> Array:
+    """share * values + (1 - share) * values of the partner, along the first axis of [B, ...]."""
+    shares = shares.reshape(-1, *[1] * (values.ndim - 1)).astype(values.dtype)
+    return shares * values + (1 - shares) * values[partners]

@@ -1,0 +1,58 @@
+"""The 1-D U-net trunk ("DU" in the paper's tables)."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from spotting.models.layers import Conv3, Dense, Upsample2, max_pool2
+from spotting.notation import Array
+
+
+class Bottleneck(nn.Module):
+    """ResNet-V2 bottleneck without normalisation: relu, 1-tap, relu, 3-tap, relu, 1-tap, add."""
+
+    features: int
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """[B, T, C] -> [B, T, features]."""
+        h = nn.relu(x)
+        if x.shape[-1] == self.features:
+            shortcut = x
+        else:
+            shortcut = Dense(self.features, self.dtype, name="shortcut")(h)
+        h = Dense(self.features // 4, self.dtype, name="reduce")(h)
+        h = Conv3(self.features // 4, self.dtype, name="convolve")(nn.relu(h))
+        h = Dense(self.features, self.dtype, name="expand")(nn.relu(h))
+        return shortcut + h
+
+
+class UNet(nn.Module):
+    """Encoder and decoder over `levels` time scales, two bottlenecks at each.
+
+    Level l has width * 2**l channels and T / 2**l frames. The decoder adds, rather than
+    concatenates, what the encoder had at its level.
+    """
+
+    levels: int
+    width: int
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """[B, T, C] -> [B, T, width]; T must be divisible by 2**(levels - 1)."""
+        x = x.astype(self.dtype)
+        skips = []
+        for level in range(self.levels):
+            if level > 0:
+                x = max_pool2(x)
+            for block in range(2):
+                name = f"down{level}_block{block}"
+                x = Bottleneck(self.width * 2**level, self.dtype, name=name)(x)
+            skips.append(x)
+        for level in reversed(range(self.levels - 1)):
+            channels = self.width * 2**level
+            x = Upsample2(channels, self.dtype, name=f"up{level}")(nn.relu(x)) + skips[level]
+            for block in range(2):
+                x = Bottleneck(channels, self.dtype, name=f"up{level}_block{block}")(x)
+        return nn.relu(x)

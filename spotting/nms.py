@@ -1,0 +1,122 @@
+"""Non-maximum suppression along time, exact and in parallel over halves and classes.
+
+Greedy suppression takes the greatest remaining score (the earliest of equals), keeps it, acts on
+its neighbours, and goes on. A score that beats every remaining one within the radius is taken at
+some point whatever happens elsewhere, so all such scores can be taken at once: in each round keep
+every frame strictly greater than the remaining ones within the radius before it and at least equal
+to those after it. The result is the greedy loop's, in a handful of rounds.
+
+Time is the last axis here: sliding maxima then read memory in order. Scores are confidences, at
+least 0; -1 marks a frame that holds no spot.
+"""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from spotting.notation import Array
+
+NO_SPOT = -1.0
+
+
+@functools.partial(jax.jit, static_argnames="radius")
+def hard_nms(scores: Array, radius: int) -> Array:
+    """Keeps the greatest scores and removes all within `radius` frames of a kept one.
+
+    Args:
+      scores: [..., N], at least 0, or -1 where nothing may be kept (padding).
+      radius: frames on each side, `timing.hard_nms_radius` of the paper's window.
+
+    Returns:
+      [..., N], the kept scores, -1 elsewhere. It goes on down to score 0, so zeros are kept too.
+    """
+
+    def some_remain(state: tuple[Array, Array]) -> Array:
+        return jnp.any(state[0] >= 0)
+
+    def one_round(state: tuple[Array, Array]) -> tuple[Array, Array]:
+        remaining, kept = state
+        peak = _is_peak(remaining, radius) & (remaining >= 0)
+        kept = jnp.where(peak, remaining, kept)
+        near = _sliding_max(peak, 2 * radius + 1, before=radius)
+        return jnp.where(near, NO_SPOT, remaining), kept
+
+    nothing = jnp.full_like(scores, NO_SPOT)
+    return jax.lax.while_loop(some_remain, one_round, (scores, nothing))[1]
+
+
+@functools.partial(jax.jit, static_argnames=("radius", "threshold"))
+def soft_nms(scores: Array, radius: float, threshold: float = 1e-5) -> Array:
+    """Decays the scores near a kept one in proportion to their distance, instead of removing them.
+
+    A score at a distance of d frames within the radius is multiplied by d / radius; the kept frame
+    leaves with its score; what has fallen below `threshold` is dropped.
+
+    Args:
+      scores: [..., N], as for `hard_nms`.
+      radius: frames on each side, `timing.soft_nms_radius` of the window; may be fractional.
+      threshold: least score that is kept.
+
+    Returns:
+      [..., N], the scores at which frames were kept, -1 elsewhere.
+
+    Source: linear soft-NMS (Bodla et al., ICCV 2017) as in the authors' SoccerNet 2022 entry
+    (Soares, Shah, arXiv 2206.07846).
+    """
+    reach = math.floor(radius)
+    frame = jnp.arange(scores.shape[-1], dtype=jnp.int32)
+    far = jnp.int32(scores.shape[-1] + reach)
+    # A table, because the compiler would turn a division by the radius into a product with its
+    # rounded inverse: one more way to break ties differently.
+    factors = jnp.asarray(np.append(np.arange(reach + 1) / radius, 1.0), scores.dtype)
+    axis = scores.ndim - 1
+
+    def some_remain(state: tuple[Array, Array]) -> Array:
+        return jnp.any(state[0] >= threshold)
+
+    def one_round(state: tuple[Array, Array]) -> tuple[Array, Array]:
+        remaining, kept = state
+        # Twice the radius, so that a frame between two peaks decays in the greedy loop's order: the
+        # products round differently in another order, which decides what were ties.
+        peak = _is_peak(remaining, 2 * reach) & (remaining >= threshold)
+        kept = jnp.where(peak, remaining, kept)
+        behind = frame - jax.lax.cummax(jnp.where(peak, frame, -far), axis)
+        ahead = jax.lax.cummin(jnp.where(peak, frame, 2 * far), axis, reverse=True) - frame
+        decay = factors[jnp.minimum(jnp.minimum(behind, ahead), reach + 1)]
+        decay = jnp.where(remaining >= 0, decay, 1)
+        return jnp.where(peak, NO_SPOT, remaining * decay), kept
+
+    nothing = jnp.full_like(scores, NO_SPOT)
+    return jax.lax.while_loop(some_remain, one_round, (scores, nothing))[1]
+
+
+def _is_peak(scores: Array, radius: int) -> Array:
+    """Frames above all scores within `radius` before them and not below any within it after."""
+    if radius == 0:
+        return jnp.ones_like(scores, bool)
+    windows = _sliding_max(scores, radius, before=radius, extra=radius + 1)
+    num_frames = scores.shape[-1]
+    before = windows[..., :num_frames]
+    after = windows[..., radius + 1 :]
+    return (scores > before) & (scores >= after)
+
+
+def _sliding_max(values: Array, width: int, before: int, extra: int = 0) -> Array:
+    """Maximum over windows of `width` frames, by doubling: log2(width) shifted maxima.
+
+    Returns [..., N + extra] whose element t covers frames t - before to t - before + width - 1.
+    """
+    lowest = False if values.dtype == bool else -jnp.inf
+    after = width - 1 - before + extra
+    pad = [(0, 0)] * (values.ndim - 1) + [(before, max(after, 0))]
+    maxima = jnp.pad(values, pad, constant_values=lowest)
+    wanted = values.shape[-1] + extra
+    covered = 1
+    while covered < width:
+        step = min(covered, width - covered)
+        maxima = jnp.maximum(maxima[..., :-step], maxima[..., step:])
+        covered += step
+    return maxima[..., :wanted]
