@@ -1,0 +1,211 @@
+"""What can be wrong with a dataset's files, found before anything long starts."""
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from spotting.data.annotations import LABELS_FILE
+from spotting.data.description import (
+    DESCRIPTION_FILE,
+    HALVES,
+    LABELLED_SPLITS,
+    SOCCERNET_V2,
+    Dataset,
+)
+from spotting.errors import InputError
+
+_EXAMPLES = 3
+_SCAN_BYTES = 1 << 20  # A block that stays in the cache while it is looked at twice.
+_HEADER_READERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+
+
+class MissingData(InputError):
+    """Data that is not there. `details`, of several lines, says what was expected where."""
+
+    def __init__(self, message: str, details: str):
+        super().__init__(message)
+        self.details = details
+
+
+def missing_files(dataset: Dataset, split: str, labels: bool = True) -> list[Path]:
+    """Files of a split that are absent, game by game.
+
+    With `labels`, label files count too, but for the challenge split, which has none.
+    """
+    return [path for path in _files(dataset, split, labels) if not path.is_file()]
+
+
+def require_files(dataset: Dataset, split: str, labels: bool = True) -> None:
+    """Raises MissingData, with a summary of them all, where files of a split are absent."""
+    missing = missing_files(dataset, split, labels)
+    if missing:
+        games = {path.parent for path in missing}
+        raise MissingData(
+            f"{dataset.root}: {_plural(len(missing), 'file')} of the {split} split missing, in "
+            f"{len(games)} of its {_plural(len(dataset.games(split)), 'game')}: "
+            f"{_examples(dataset, missing)}; {_remedy(dataset)}",
+            expected_tree(dataset),
+        )
+
+
+def expected_tree(dataset: Dataset) -> str:
+    """The folder that a dataset should be, what of it is missing, and how to come by it.
+
+    Several lines for a person to read. Looks only at whether files exist; `dataset.root` need not.
+    """
+    files = (
+        f"float16 or float32, (frames, {dataset.feature_dim}), {dataset.frame_rate:g} per second"
+    )
+    some_game = next(iter(dataset.splits.values()))[0]
+    counts = ", ".join(f"{split} {len(games)}" for split, games in dataset.splits.items())
+    lines = [
+        f"{dataset.name} with features {dataset.features} is expected as",
+        "",
+        f"  {dataset.root}/",
+        f"    {some_game}/",
+        f"      1_{dataset.features}.npy   {files}",
+        f"      2_{dataset.features}.npy",
+        f"      {LABELS_FILE}",
+        f"    ... (games: {counts})",
+        "",
+        *_missing_lines(dataset),
+    ]
+    if dataset.name == SOCCERNET_V2:
+        lines += [
+            "SoccerNet-v2 is at https://www.soccer-net.org. Features and labels need no password",
+            "since 2026 (Hugging Face: SoccerNet/SN-Features, SoccerNet/SN-Labels); videos, which",
+            "nothing here needs, ask for an NDA. To fetch features and labels:",
+            "",
+            "  python -m spotting.prepare --download --config=CONFIG "
+            f"--config.data.root={dataset.root}",
+            "",
+            f"Other games: a folder with a {DESCRIPTION_FILE} is a dataset of its own.",
+            "",
+        ]
+    lines += [
+        "Without any data, the demo plays its own matches:",
+        "",
+        "  python -m spotting.main --config=configs/demo.py",
+    ]
+    return "\n".join(lines)
+
+
+def read_header(path: str | os.PathLike) -> tuple[int, int]:
+    """Frames N and feature dimension P of a feature file, from its header and its size alone.
+
+    Raises:
+      InputError: not a whole .npy file of a float16 or float32 array [N, P] with N > 0.
+    """
+    with open(path, "rb") as file:
+        try:
+            reader = _HEADER_READERS[np.lib.format.read_magic(file)]
+            shape, _, dtype = reader(file)
+        except (KeyError, ValueError) as error:
+            raise InputError(
+                f"{path}: not a NumPy .npy file of numbers; download or extract it again"
+            ) from error
+        promised = file.tell() + dtype.itemsize * math.prod(shape)
+        size = os.fstat(file.fileno()).st_size
+    if dtype not in (np.float16, np.float32):
+        raise InputError(
+            f"{path}: holds {dtype!r} values, not float16 or float32; convert it with "
+            f"np.save(path, np.load(path).astype(np.float32))"
+        )
+    if len(shape) != 2 or 0 in shape:
+        raise InputError(f"{path}: has shape {shape}, not (frames, features)")
+    if size != promised:
+        state = "truncated" if size < promised else "longer than it should be"
+        raise InputError(
+            f"{path}: {state}: {size:,} bytes where its header promises {promised:,}; download or "
+            f"extract it again"
+        )
+    return shape
+
+
+def check_game(dataset: Dataset, game: str) -> list[int]:
+    """Frames in each half of a game, from headers alone.
+
+    Raises:
+      InputError: as `read_header`, or a half has another width than the dataset or the other half.
+    """
+    shapes = [read_header(dataset.half_path(game, number)) for number in HALVES]
+    widths = [width for _, width in shapes]
+    if len(set(widths)) > 1:
+        raise InputError(
+            f"{dataset.root / game}: the halves' {dataset.features} files differ in width, "
+            f"{' and '.join(map(str, widths))}; both should be {dataset.feature_dim}"
+        )
+    if widths[0] != dataset.feature_dim:
+        raise InputError(
+            f"{dataset.half_path(game, HALVES[0])}: {widths[0]} values a frame, where "
+            f"{dataset.features} of {dataset.name} has {dataset.feature_dim}"
+        )
+    return [num_frames for num_frames, _ in shapes]
+
+
+def first_nonfinite(features: np.ndarray) -> tuple[int, int] | None:
+    """Frame and column of the first NaN or infinity in a float array [N, P], None without one.
+
+    Reads block by block, so that a memory-mapped array need not fit in memory.
+    """
+    signed, unsigned = (np.dtype(f"{kind}{features.itemsize}") for kind in "iu")
+    infinity, minus_infinity = np.array([np.inf, -np.inf], features.dtype).view(unsigned)
+    block = max(1, _SCAN_BYTES // (features.shape[1] * features.itemsize))
+    for start in range(0, len(features), block):
+        values = np.asarray(features[start : start + block])
+        # Bit patterns of infinities and NaNs are the greatest of their sign, and the maximum of
+        # integers runs at memory speed; np.isfinite is ten times slower on float16.
+        if values.view(signed).max() >= infinity or values.view(unsigned).max() >= minus_infinity:
+            frame, column = np.argwhere(~np.isfinite(values))[0]
+            return start + int(frame), int(column)
+    return None
+
+
+def raise_first(errors: Sequence[InputError], what: str) -> None:
+    """Raises the first of some errors, if any, its line saying how many more there are."""
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise InputError(f"{errors[0]} (other {what}: {len(errors) - 1})") from errors[0]
+
+
+def _files(dataset: Dataset, split: str, labels: bool) -> list[Path]:
+    files = []
+    for game in dataset.games(split):
+        files += [dataset.half_path(game, number) for number in HALVES]
+        if labels and split in LABELLED_SPLITS:
+            files.append(dataset.labels_path(game))
+    return files
+
+
+def _missing_lines(dataset: Dataset) -> list[str]:
+    lines = []
+    for split in dataset.splits:
+        missing = missing_files(dataset, split)
+        if missing and split in LABELLED_SPLITS:
+            files = len(_files(dataset, split, labels=True))
+            lines.append(f"  {split}: {len(missing)} of {files} files")
+            lines += [f"    {path.relative_to(dataset.root)}" for path in missing[:_EXAMPLES]]
+            lines += ["    ..."] if len(missing) > _EXAMPLES else []
+    return ["Missing there:", "", *lines, ""] if lines else []
+
+
+def _examples(dataset: Dataset, paths: Sequence[Path]) -> str:
+    shown = [str(path.relative_to(dataset.root)) for path in paths[:_EXAMPLES]]
+    return ", ".join(shown) + (", ..." if len(paths) > _EXAMPLES else "")
+
+
+def _remedy(dataset: Dataset) -> str:
+    if dataset.name == SOCCERNET_V2:
+        return "python -m spotting.prepare --download fetches SoccerNet-v2"
+    return f"add them, or take these games out of {dataset.root / DESCRIPTION_FILE}"
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
