@@ -16,9 +16,17 @@ from spotting.notation import Array
 def linear_decay(start: float, end_fraction: float, num_steps: int) -> optax.Schedule:
     """Falls linearly from `start` at step 0 to `end_fraction * start` at `num_steps`.
 
-    It stays there; the official schedule would start anew, past the last step of any training.
+    Beyond, where no training goes, it follows the official schedule: TensorFlow's PolynomialDecay
+    with `cycle=True`, which in the n-th cycle falls from `start` at step 0 over n * num_steps.
     """
-    return optax.linear_schedule(start, end_fraction * start, num_steps)
+
+    def schedule(step: Array | int) -> Array:
+        step = jnp.asarray(step, jnp.int32)
+        cycle = jnp.maximum(-(-step // num_steps), 1)
+        remaining = 1 - step / (cycle * num_steps)
+        return start * (end_fraction + (1 - end_fraction) * remaining)
+
+    return schedule
 
 
 class AdamState(NamedTuple):
@@ -47,8 +55,9 @@ def scale_by_tf_adam(
     """
 
     def init(params: optax.Params) -> AdamState:
-        zeros = jax.tree.map(jnp.zeros_like, params)
-        return AdamState(jnp.zeros([], jnp.int32), zeros, zeros)
+        # Two trees, not one twice: a buffer can be donated only once.
+        mu, nu = (jax.tree.map(jnp.zeros_like, params) for _ in range(2))
+        return AdamState(jnp.zeros([], jnp.int32), mu, nu)
 
     def update(
         updates: optax.Updates, state: AdamState, params: optax.Params | None = None
