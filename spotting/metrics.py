@@ -166,22 +166,24 @@ def best_f1_thresholds(
     The thresholds are scores that occur, the highest of equally good ones. A class whose F1 is 0
     at any threshold gets 1: nothing says that it can be spotted.
     """
-    matches = match(truths, spots, tolerance)
-    hit = np.zeros(len(spots.score), bool)
-    hit[matches.spot] = True
-    _, counted = _merge_spots(spots)
+    index = _merge_spots(spots)[1]
+    score, label = spots.score[index], spots.label[index]
+    hit = match(truths, spots, tolerance).spot
     num_truths = np.bincount(truths.label[_merge(truths)[1]], minlength=num_classes)
     thresholds, best = np.ones(num_classes), np.zeros(num_classes)
     for k in range(num_classes):
-        of_class = counted[spots.label[counted] == k]
-        of_class = of_class[np.argsort(-spots.score[of_class], kind="stable")]
-        score = spots.score[of_class]
-        f1 = 2 * np.cumsum(hit[of_class]) / (np.arange(len(score)) + 1 + num_truths[k])
-        # A threshold takes all spots of its score, so only the last of equal ones is a choice.
-        f1 = np.where(np.append(score[1:] != score[:-1], True)[: len(score)], f1, 0)
-        if f1.max(initial=0) > 0:
-            thresholds[k], best[k] = score[f1.argmax()], f1.max()
+        levels = np.unique(score[label == k])[::-1]  # the highest first, for argmax takes the first
+        accepted = _count_from(levels, score[label == k])
+        correct = _count_from(levels, spots.score[hit][spots.label[hit] == k])
+        f1 = 2 * correct / (accepted + num_truths[k])
+        if f1.any():
+            thresholds[k], best[k] = levels[f1.argmax()], f1.max()
     return thresholds, best
+
+
+def _count_from(levels: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """How many scores are at or over each level."""
+    return len(score) - np.searchsorted(np.sort(score), levels)
 
 
 def _place(

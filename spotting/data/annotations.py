@@ -11,7 +11,7 @@ import os
 import re
 import unicodedata
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -118,13 +118,12 @@ def predictions_from_scores(
 ) -> list[Prediction]:
     """The predictions that a score map [N, K] of one half holds: its entries of 0 and more.
 
-    They come by frame, then class. A float32 score becomes the shortest decimal that reads back as
-    the same float32 (yahoo/spivak writes its files so).
+    They come by frame, then class, as yahoo/spivak writes them. Scores keep their exact value, so
+    that a file scores what the map did.
     """
     frame, label = np.nonzero(scores >= 0)
     position = timing.position_ms(frame, frame_rate) / 1000
-    confidence = scores[frame, label].astype(str).astype(float)
-    columns = zip(position.tolist(), label.tolist(), confidence.tolist(), strict=True)
+    columns = zip(position.tolist(), label.tolist(), scores[frame, label].tolist(), strict=True)
     return [Prediction(half, classes[k], seconds, score) for seconds, k, score in columns]
 
 
@@ -145,7 +144,12 @@ def write_results(path: str | os.PathLike, game: str, predictions: Iterable[Pred
     write_json_atomic(path, {"UrlLocal": game, "predictions": entries})
 
 
-def _parse(content: bytes, source: Any, key: str, parse_entry: Any) -> tuple[str, list]:
+def _parse(
+    content: bytes,
+    source: str | os.PathLike,
+    key: str,
+    parse_entry: Callable[[dict], Event | Prediction],
+) -> tuple[str, list]:
     """`UrlLocal` and the parsed list under `key`; `source` names the file in errors."""
     try:
         document = json.loads(content)

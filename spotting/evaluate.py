@@ -1,0 +1,239 @@
+"""Scores predictions in SoccerNet's format: the SoccerNet package's evaluator, number for number.
+
+  python -m spotting.evaluate --labels=DIR --predictions=results.zip --split=test
+
+DIR holds <game>/Labels-v2.json; the folder or zip file of predictions <game>/results_spotting.json.
+The classes are those of DIR/dataset.json, without such a file SoccerNet-v2's 17. Loose is the mean
+over tolerances of 5 to 60 s, tight over 1 to 5 s; at1, at2 and at5 have one tolerance of so many s.
+"""
+
+import argparse
+import json
+import os
+import sys
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from spotting import metrics
+from spotting.cli import run
+from spotting.data.annotations import (
+    LABELS_FILE,
+    RESULTS_FILE,
+    SOCCERNET_CLASSES,
+    Event,
+    Prediction,
+    iterate_results,
+    read_events,
+)
+from spotting.data.description import DESCRIPTION_FILE, HALVES, describe_dataset
+from spotting.errors import InputError
+from spotting.files import write_json_atomic
+
+TOLERANCES: Mapping[str, Sequence[float]] = {
+    "loose": metrics.LOOSE,
+    "tight": metrics.TIGHT,
+    "at1": (1,),
+    "at2": (2,),
+    "at5": (5,),
+}
+"""The official evaluator's metrics, by the tolerances in seconds that each averages over."""
+
+Scores = Mapping[str, Mapping[str, metrics.AverageMap]]
+"""Metric (a key of TOLERANCES) to kind of action (of metrics.KINDS) to its figures."""
+
+
+class Games(NamedTuple):
+    """What is compared: each game's events and predictions, of any label."""
+
+    events: dict[str, list[Event]]
+    predictions: dict[str, list[Prediction]]
+
+
+def score(games: Games, classes: Sequence[str]) -> Scores:
+    """All of SoccerNet's figures for some games, as fractions.
+
+    Raises:
+      InputError: no event is of one of the classes.
+    """
+    truths = metrics.truths_from_events(_halves(games.events), classes)
+    spots = metrics.spots_from_predictions(_halves(games.predictions), classes)
+    if not len(truths.unit):
+        raise InputError(f"no annotation of any of the {len(classes)} classes in the label files")
+    return {
+        name: metrics.average_map(truths, spots, len(classes), tolerances)
+        for name, tolerances in TOLERANCES.items()
+    }
+
+
+def main() -> None:
+    """Reads the command line, prints a table."""
+    parser = _Parser(
+        prog="python -m spotting.evaluate",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--labels", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--predictions", type=Path, required=True, metavar="DIR_OR_ZIP")
+    parser.add_argument("--split", help="score this split (default: every game with labels)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there, 0 to 1")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    arguments = parser.parse_args()
+
+    classes = _read_classes(arguments.labels)
+    names = _labelled_games(arguments.labels, arguments.split)
+    predictions = _read_predictions(arguments.predictions, names)
+    events = {game: read_events(arguments.labels / game / LABELS_FILE) for game in names}
+    games = Games(events, predictions)
+    _warn_of_others("annotations", games.events, classes)
+    _warn_of_others("predictions", games.predictions, classes)
+    scores = score(games, classes)
+    print(_table(games, classes, scores))
+    if arguments.json:
+        write_json_atomic(arguments.json, _document(scores, classes))
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:
+        raise InputError(f"{message}; see --help")
+
+
+def _read_classes(labels: Path) -> tuple[str, ...]:
+    """Classes of a folder's `dataset.json`; what else it says is about features, of no use here."""
+    path = labels / DESCRIPTION_FILE
+    if not path.is_file():
+        return SOCCERNET_CLASSES
+    try:
+        description = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON: {error}") from error
+    classes = description.get("classes") if isinstance(description, dict) else None
+    if not isinstance(classes, list) or not classes:
+        raise InputError(f'{path}: no list "classes" in it')
+    return tuple(map(str, classes))
+
+
+def _labelled_games(labels: Path, split: str | None) -> list[str]:
+    if not labels.is_dir():
+        raise InputError(f"{labels}: no such folder of labels")
+    if split is None:
+        found = [
+            Path(folder).relative_to(labels).as_posix()
+            # Data trees are often put together from links.
+            for folder, _, files in os.walk(labels, followlinks=True)
+            if LABELS_FILE in files
+        ]
+        if not found:
+            raise InputError(f"{labels}: no <game>/{LABELS_FILE} in it")
+        return sorted(found)
+    games = describe_dataset(labels).games(split)
+    missing = [game for game in games if not (labels / game / LABELS_FILE).is_file()]
+    if missing:
+        raise InputError(
+            f"{labels}: {len(missing)} of the {len(games)} games of the {split} split have no "
+            f"{LABELS_FILE}, such as {missing[0]!r}; without --split every game with labels counts"
+        )
+    return list(games)
+
+
+def _read_predictions(path: Path, games: Sequence[str]) -> dict[str, list[Prediction]]:
+    """Each game's predictions, none where it has no results; tells what has no counterpart."""
+    results = dict(iterate_results(path))
+    found = {}
+    for game in games:
+        ending = "/" + unicodedata.normalize("NFC", game)
+        matching = [name for name in results if f"/{name}".endswith(ending)]
+        if len(matching) > 1:
+            raise InputError(f"{path}: two results for {game}: {matching[0]} and {matching[1]}")
+        if matching:
+            found[game] = matching[0]
+    if not found:
+        raise InputError(
+            f"{path}: no predictions for any game with labels; a game with labels is {games[0]!r}, "
+            f"one with predictions {next(iter(results))!r}"
+        )
+    without = [game for game in games if game not in found]
+    if without:
+        _warn(
+            f"games without {RESULTS_FILE}, which count as without predictions "
+            f"({len(without)} of {len(games)}): {_some(without)}"
+        )
+    others = sorted(set(results) - set(found.values()))
+    if others:
+        _warn(f"predictions for games that are not scored ({len(others)}): {_some(others)}")
+    return {game: results[found[game]] if game in found else [] for game in games}
+
+
+def _warn_of_others(
+    what: str, games: Mapping[str, list[Event | Prediction]], classes: Sequence[str]
+) -> None:
+    """Counts the actions that are of none of the classes."""
+    others = Counter(
+        action.label
+        for actions in games.values()
+        for action in actions
+        if action.label not in classes
+    )
+    if others:
+        counts = [f"{label} {count}" for label, count in others.most_common()]
+        _warn(f"{what} of other classes, left out ({others.total()}): {_some(counts)}")
+
+
+def _halves(games: Mapping[str, Sequence[Event | Prediction]]) -> Iterable[list]:
+    for actions in games.values():
+        for half in HALVES:
+            yield [action for action in actions if action.half == half]
+
+
+def _table(games: Games, classes: Sequence[str], scores: Scores) -> str:
+    actions = Counter(event.label for events in games.events.values() for event in events)
+    total = sum(actions[name] for name in classes)
+    width = max(map(len, (*classes, *metrics.KINDS)))
+    header = "".join(f"{name:>8}" for name in scores)
+
+    def row(name: str, values: Iterable[float]) -> str:
+        return f"{name:{width}}" + "".join(f"{100 * value:8.2f}" for value in values)
+
+    lines = [f"average-mAP in percent; games: {len(games.events)}, actions: {total}", ""]
+    lines.append(" " * width + header)
+    for kind in metrics.KINDS:
+        lines.append(row(kind, (scores[name][kind].map for name in scores)))
+    lines += ["", f"{'class':{width}}{header}{'actions':>9}"]
+    for k, label in enumerate(classes):
+        values = (scores[name]["all"].per_class[k] for name in scores)
+        lines.append(f"{row(label, values)}{actions[label]:9}")
+    lines += ["", _NOTE]
+    return "\n".join(lines)
+
+
+_NOTE = (
+    "unshown, loose and tight: the mean over classes times 17/13, as the official evaluator has it"
+    "\nfor any list of classes (13 of SoccerNet-v2's 17 have unshown actions)"
+)
+
+
+def _document(scores: Scores, classes: Sequence[str]) -> dict:
+    return {
+        kind: {
+            name: {
+                "map": by_kind[kind].map,
+                "per_class": dict(zip(classes, by_kind[kind].per_class.tolist(), strict=True)),
+            }
+            for name, by_kind in scores.items()
+        }
+        for kind in metrics.KINDS
+    }
+
+
+def _warn(message: str) -> None:
+    print(f"warning: {message}", file=sys.stderr)
+
+
+def _some(items: Sequence[str]) -> str:
+    return ", ".join(items[:3]) + (", ..." if len(items) > 3 else "")
+
+
+if __name__ == "__main__":
+    run(main)
