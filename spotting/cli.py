@@ -1,15 +1,22 @@
-"""What every command line here has in common: exit codes and one-line errors.
+"""What every command line here has in common: exit codes, one-line errors, the --config flag.
 
 Exit status 0 is success, 1 a failed item or check, 2 bad usage or bad input. An error is one line
 on stderr; `--debug` shows the traceback as well.
 """
 
+import logging
 import sys
 from collections.abc import Callable
+from pathlib import Path
+
+from absl import flags
+from absl import logging as absl_logging
+from ml_collections import ConfigDict, config_flags
 
 from spotting.errors import InputError
 
-_USAGE_OR_INPUT = 2
+_FAILED, _USAGE_OR_INPUT, _INTERRUPTED = 1, 2, 130
+_HELP = {"-h", "-help", "--help", "-helpshort", "--helpshort", "-helpfull", "--helpfull"}
 
 
 def run(main: Callable[[], int | None]) -> None:
@@ -18,42 +25,58 @@ def run(main: Callable[[], int | None]) -> None:
 
 
 def run_flags(main: Callable[[], int | None]) -> None:
-    """Runs a `main` that reads absl flags (`--config` and the like) and exits with its status."""
-    from absl import flags
-
-    flags.DEFINE_bool("debug", False, "Show the traceback of an error.", allow_override=True)
+    """Runs a `main` that reads absl flags and exits with its status."""
+    flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
+    # A config file may import its neighbours, from whatever folder the program is started in.
+    sys.path.append(str(Path(__file__).parents[1]))
 
     def parse_and_run() -> int | None:
         try:
-            left_over = flags.FLAGS(sys.argv)
-            if left_over[1:]:
-                raise InputError(f"unknown argument {left_over[1]!r}; see --help")
-        except flags.Error as error:
-            raise InputError(f"{_one_line(error)}; see --help") from error
-        if flags.FLAGS.help or "--helpfull" in sys.argv:
-            return 0
+            unknown = flags.FLAGS(sys.argv)[1:]
+        except (flags.Error, OSError, AttributeError, KeyError) as error:
+            # A flag like --config.data.rot names a field that the config lacks.
+            raise InputError(f"{_last_line(error)}; see --help") from error
+        if unknown:
+            raise InputError(f"unknown argument {unknown[0]!r}; see --help")
         return main()
 
-    if {"--help", "-help", "-h", "--helpfull", "--helpshort", "-?"} & set(sys.argv):
-        module = sys.modules["__main__"]
-        print((module.__doc__ or "").strip(), "\n\nflags:")
-        print(flags.FLAGS.module_help(sys.argv[0]) or flags.FLAGS.main_module_help())
+    if _HELP & set(sys.argv):
+        print((sys.modules["__main__"].__doc__ or "").strip())
+        print("\nFlags:\n" + flags.FLAGS.module_help("__main__"))
         sys.exit(0)
     sys.exit(_guarded(parse_and_run, debug="--debug" in sys.argv))
 
 
+def required_config(flag: flags.FlagHolder) -> ConfigDict:
+    """The value of a --config flag; InputError if none was given or it cannot be read."""
+    if not flag.value:
+        raise InputError("--config=configs/NAME.py is missing; see --help")
+    return flag.value
+
+
+def default_workdir(flag: flags.FlagHolder) -> Path:
+    """runs/<config file's stem>[_<argument>] of a --config flag."""
+    name = config_flags.get_config_filename(flags.FLAGS[flag.name])
+    file, _, argument = name.partition(":")
+    return Path("runs", "_".join(filter(None, [Path(file).stem, argument])))
+
+
 def _guarded(main: Callable[[], int | None], debug: bool) -> int:
+    # Libraries' notes belong to those who debug them.
+    absl_logging.set_verbosity(absl_logging.WARNING)
+    logging.getLogger("absl").setLevel(logging.DEBUG if debug else logging.ERROR)
     try:
         return main() or 0
     except KeyboardInterrupt:
-        print("interrupted; run the same command again to go on", file=sys.stderr)
-        return 130
-    except (InputError, OSError) as error:
+        print("\ninterrupted; the same command goes on from here", file=sys.stderr)
+        return _INTERRUPTED
+    except (InputError, OSError, ArithmeticError) as error:
         if debug:
             raise
-        print(f"error: {_one_line(error)}", file=sys.stderr)
-        return _USAGE_OR_INPUT
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return _FAILED if isinstance(error, ArithmeticError) else _USAGE_OR_INPUT
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+def _last_line(error: BaseException) -> str:
+    """Config errors come as whole tracebacks; what is wrong stands at their end."""
+    return str(error).strip().splitlines()[-1]

@@ -5,19 +5,22 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+import numpy as np
 
 
-def write_text_atomic(path: str | os.PathLike, text: str) -> None:
-    """Writes `text` (UTF-8) to `path` by renaming a finished temporary file; makes its folder."""
+@contextlib.contextmanager
+def atomic_file(path: str | os.PathLike) -> Iterator[IO[bytes]]:
+    """Yields a binary file that becomes `path` when the block ends without an error."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            yield file
         # mkstemp makes files private to the user; results are for others to read.
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
@@ -25,6 +28,18 @@ def write_text_atomic(path: str | os.PathLike, text: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+
+
+def write_text_atomic(path: str | os.PathLike, text: str) -> None:
+    """Writes `text` (UTF-8) to `path`, atomically; makes its folder."""
+    with atomic_file(path) as file:
+        file.write(text.encode())
+
+
+def write_npz_atomic(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes an uncompressed .npz file, atomically."""
+    with atomic_file(path) as file:
+        np.savez(file, **arrays)
 
 
 def write_json_atomic(path: str | os.PathLike, value: Any) -> None:

@@ -38,4 +38,4 @@ def displacement_loss(
     Returns:
       The mean over all anchors, a scalar.
     """
-    return jnp.mean(weights * optax.huber_loss(displacement, targets, threshold)) / threshold
+    return jnp.mean(weights * optax.huber_loss(displacement, targets, delta=threshold)) / threshold

@@ -23,6 +23,19 @@ def whole_frames(seconds: float, frame_rate: float) -> int:
     return round(seconds * frame_rate)
 
 
+def border_frames(border: float, min_kept: float, frame_rate: float, chunk_frames: int) -> int:
+    """Frames dropped on each side of a chunk's output.
+
+    Args:
+      border: in seconds (50 for testing, 20 for validation).
+      min_kept: seconds of each chunk that are kept whatever the border.
+      frame_rate: f.
+      chunk_frames: T.
+    """
+    most = (chunk_frames - round(min_kept * frame_rate)) // 2
+    return max(0, min(round(border * frame_rate), most))
+
+
 def hard_nms_radius(window: float, frame_rate: float) -> int:
     """Frames removed on each side of a kept one by hard NMS; `window` is the full width in s."""
     return int(math.floor(window * frame_rate / 2))

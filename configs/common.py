@@ -1,0 +1,118 @@
+"""Every field of an experiment, once, with the paper's (or the official code's) value.
+
+A config file starts from `get_config` and changes what is its own. On the command line any field
+can be set: --config.training.epochs=10.
+"""
+
+from ml_collections import ConfigDict
+
+ABLATIONS = ("du", "sam", "sam_mixup")
+
+
+def get_config() -> ConfigDict:
+    """The fields that all experiments share."""
+    config = ConfigDict()
+
+    # Trainings to run, each with its own initialisation, chunks and mixup; together in one program.
+    config.seeds = (0,)
+    # The row of the paper's tables that this reproduces; shown in reports beside the paper's figures.
+    config.paper_row = ""
+    # How the study was shrunk, in words, for the titles of reports; empty at full scale.
+    config.scale_note = ""
+
+    config.data = data = ConfigDict()
+    data.root = ""  # folder of the matches: dataset.json, or SoccerNet-v2's tree
+    data.features = "ResNET_TF2_PCA512"  # "" takes what dataset.json names
+    data.simulated = False  # play matches and write them to `root` (default: the workdir) first
+    data.train, data.valid, data.test = "train", "valid", "test"  # names of the splits
+    # Where training events are placed: by "gameTime", in whole seconds, as the official code does,
+    # or by "position", in milliseconds.
+    data.event_time = "gameTime"
+    data.loader = "auto"  # "resident", "stream", or whichever fits the device's memory
+    data.resident_dtype = "float32"  # of the features that the resident loader keeps on the device
+    data.prepared_dir = ""  # of the streamed data set; default: <root>/prepared
+    data.storage = "float16"  # dtype of prepared features: float32, float16, bfloat16
+    data.concatenate = ()  # more feature sets, put beside the first
+    data.resample = 0.0  # frames per second to resample to, linearly; 0 keeps the rate
+    data.normalize = "none"  # "max_abs" or "standard", fitted on the training split
+
+    config.model = model = ConfigDict()
+    model.trunk = "unet"  # or "transformer"
+    model.projection = 512  # wider features are projected to this first
+    model.reduction = (256, 64)  # the input MLP; its last width is the U-net's first
+    model.levels = 6  # time scales of the U-net
+    model.layers = 4  # encoder layers of the transformer, and its sizes
+    model.width = 128
+    model.num_heads = 4
+    model.mlp_dim = 512
+    model.dtype = "float32"  # of the computation; parameters and losses are float32
+
+    config.anchors = anchors = ConfigDict()
+    anchors.chunk = 112.0  # seconds
+    anchors.confidence_radius = 3.0  # seconds around an event that are positive
+    anchors.displacement_radius = 6.0  # seconds around an event with a displacement
+    anchors.positive_share = 0.03  # of a class's confidence loss, before the network has learned
+    anchors.huber_threshold = 0.5  # in units of the displacement radius
+
+    config.training = training = ConfigDict()
+    training.batch_size = 256
+    training.chunks_per_epoch = 8192
+    training.epochs = 1000
+    training.validate_every = 10  # epochs
+    training.select = "best"  # on the validation split; "last" keeps the final weights
+    training.end_fraction = 0.01  # of the learning rate and weight decay, reached at the end
+    training.adam_b1 = 0.9
+    training.adam_b2 = 0.999
+    training.adam_eps = 1e-7
+    training.sam_eps = 1e-12
+
+    # What the paper's search tunes, for each of the two models. mixup is for confidence only.
+    config.confidence = ConfigDict(
+        {"learning_rate": 1e-3, "weight_decay": 2e-4, "rho": 0.0, "mixup_alpha": 0.0}
+    )
+    config.displacement = ConfigDict({"learning_rate": 2e-3, "weight_decay": 5e-4, "rho": 0.0})
+
+    config.inference = inference = ConfigDict()
+    inference.border = 50.0  # seconds of a chunk's output dropped on either side
+    inference.valid_border = 20.0  # the same while training
+    inference.min_kept = 10.0  # seconds kept of a chunk whatever the border
+    inference.segment_chunks = 32  # chunks that go through the network at once
+    inference.save_predictions = True  # confidence and displacement of every frame, as .npz
+
+    config.postprocessing = postprocessing = ConfigDict()
+    postprocessing.nms = "hard"  # or "soft"
+    # Seconds: the full width for hard NMS, the radius for soft. One for all, or one per class.
+    postprocessing.window = (20.0,)
+    postprocessing.displacement_window = 3.0  # hard, when choosing the displacement model
+    postprocessing.soft_threshold = 1e-5
+    postprocessing.f1_tolerance = 5.0  # seconds, at which thresholds.json is best
+
+    config.devices = devices = ConfigDict()
+    devices.count = 0  # accelerators to spread a batch over; 0 takes all
+    devices.distributed = False  # several hosts: jax.distributed.initialize first
+
+    config.logging = logging = ConfigDict()
+    logging.tensorboard = True
+    logging.progress = True
+    return config
+
+
+def ablate(config: ConfigDict, ablation: str | None, names: str) -> ConfigDict:
+    """Turns SAM and mixup off as the config's argument says.
+
+    Args:
+      config: with the full method's values.
+      ablation: "du", "sam" or "sam_mixup" (the default).
+      names: the row's name with {} for the ablation, as in "DU{} ResNet+PCA".
+    """
+    ablation = ablation or "sam_mixup"
+    if ablation not in ABLATIONS:
+        raise ValueError(f"unknown config argument {ablation!r}; one of {', '.join(ABLATIONS)}")
+    if ablation != "sam_mixup":
+        config.confidence.mixup_alpha = 0.0
+    if ablation == "du":
+        config.confidence.rho = 0.0
+        config.displacement.rho = 0.0
+    suffix = {"du": "", "sam": "+SAM", "sam_mixup": "+SAM+mixup"}[ablation]
+    config.paper_row = names.format(suffix)
+    return config

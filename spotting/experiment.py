@@ -1,0 +1,420 @@
+"""The experiment, top to bottom: matches, two models, spots, figures.
+
+    halves -> chunks with targets -> confidence model, then displacement model
+    halves + parameters -> confidence, displacement [N, K] -> score map -> spots -> average-mAP
+
+A training of several seeds is one program; each seed leaves a complete run folder of its own.
+"""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from spotting import anchors, evaluation, inference, metrics, settings, timing, training
+from spotting.checkpoints import Checkpoints, num_parameters, stack
+from spotting.data import resident
+from spotting.data.soccernet import (
+    Dataset,
+    Half,
+    Problems,
+    check_finite,
+    label_matrix,
+    open_dataset,
+    read_split,
+)
+from spotting.errors import InputError
+from spotting.files import write_json_atomic, write_npz_atomic
+from spotting.fit import Schedule, fit, is_finished, make_run_epoch
+from spotting.logs import ProgressLine, RunLog, environment, say
+from spotting.postprocessing import Suppression, score_map
+
+KINDS = ("confidence", "displacement")
+
+
+@dataclasses.dataclass(frozen=True)
+class Matches:
+    """The data of an experiment: its description, and the halves of each split that is there."""
+
+    dataset: Dataset
+    splits: dict[str, list[Half]]  # "train", "valid", "test"
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the K classes."""
+        return self.dataset.classes
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One seed: where it lives, and its open log and checkpoints."""
+
+    seed: int
+    workdir: Path
+    log: RunLog
+    checkpoints: dict[str, Checkpoints]
+
+
+def run(config: ConfigDict, workdir: Path, mode: str = "run") -> dict[int, dict[str, Any]]:
+    """Trains and scores what a config describes; goes on where an earlier call stopped.
+
+    Args:
+      config: as configs/common.py has it.
+      workdir: the run's folder; with several seeds each has a folder seed_<seed> in it.
+      mode: "train", "evaluate" (an earlier training, again) or "run" (both).
+
+    Returns:
+      What metrics.json holds, for each seed; nothing for mode "train".
+
+    Raises:
+      InputError: the config, the data, or the folder's earlier contents are unfit.
+      DivergedError: a loss stopped being a number.
+    """
+    settings.check(config)
+    for seed, folder in run_folders(config, workdir).items():
+        settings.claim_workdir(one_seed(config, seed), folder)
+    finished = _finished_metrics(config, workdir)
+    if mode == "run" and finished is not None:
+        say(f"{workdir}: finished; its figures again")
+        _show(config, workdir, finished)
+        return finished
+
+    matches = read_matches(config, workdir)
+    runs = open_runs(config, workdir)
+    try:
+        if mode != "evaluate":
+            for kind in KINDS:
+                train(config, matches, runs, kind)
+        if mode == "train":
+            return {}
+        results = {one.seed: evaluate(config, matches, one) for one in runs}
+    finally:
+        for one in runs:
+            one.log.close()
+            for keeper in one.checkpoints.values():
+                keeper.close()
+    _show(config, workdir, results)
+    return results
+
+
+def run_folders(config: ConfigDict, workdir: Path) -> dict[int, Path]:
+    """The run folder of each seed."""
+    if len(config.seeds) == 1:
+        return {config.seeds[0]: workdir}
+    return {seed: workdir / f"seed_{seed}" for seed in config.seeds}
+
+
+def one_seed(config: ConfigDict, seed: int) -> ConfigDict:
+    """The config of a single seed's run."""
+    copy = config.copy_and_resolve_references()
+    copy.seeds = (seed,)
+    return copy
+
+
+def open_runs(config: ConfigDict, workdir: Path) -> list[Run]:
+    """Opens each seed's log and checkpoints."""
+    runs = []
+    for seed, folder in run_folders(config, workdir).items():
+        log = RunLog(folder, config.logging.tensorboard)
+        log.write("start", seed=seed, **environment())
+        keepers = {kind: Checkpoints(folder / "checkpoints" / kind) for kind in KINDS}
+        runs.append(Run(seed, folder, log, keepers))
+    return runs
+
+
+def read_matches(config: ConfigDict, workdir: Path) -> Matches:
+    """Finds and checks all that the experiment will read, before any long work."""
+    root = config.data.root
+    if config.data.simulated:
+        from spotting.data import simulated
+
+        root = root or workdir / "season"
+        simulated.write_season(root)
+    dataset = open_dataset(root or None, config.data.features or None)
+    splits = {}
+    for split in ("train", "valid", "test"):
+        name = config.data[split]
+        if name not in dataset.splits:
+            if split == "train":
+                raise InputError(f"{dataset.root}: there is no split {name!r} to train on")
+            say(f"warning: {dataset.root}: no split {name!r}; going on without")
+            continue
+        splits[split], problems = read_split(dataset, name)
+        _warn(problems)
+    line = ProgressLine(config.logging.progress)
+    for split, halves in splits.items():
+        check_finite(halves, lambda i, n, split=split: line.show(f"checking {split}: {i}/{n}"))
+    return Matches(dataset, splits)
+
+
+def _warn(problems: Problems) -> None:
+    for warning in problems.warnings():
+        say(f"warning: {warning}")
+
+
+def train(config: ConfigDict, matches: Matches, runs: Sequence[Run], kind: str) -> None:
+    """Trains one kind of model for all seeds, from where its checkpoints are."""
+    keepers = [one.checkpoints[kind] for one in runs]
+    steps = settings.steps_per_epoch(config)
+    schedule = Schedule(
+        config.training.epochs,
+        steps,
+        config.training.batch_size,
+        config.training.validate_every,
+        config.training.select,
+    )
+    if all(is_finished(keeper, schedule) for keeper in keepers):
+        return
+
+    dataset = matches.dataset
+    chunk_frames = settings.check_chunk(config, dataset.frame_rate)
+    offsets = split_offsets(config, dataset, matches.splits["train"])
+    objective = make_objective(config, dataset, kind, offsets)
+    states = stack(
+        [
+            training.init_state(one.seed, objective, (chunk_frames, dataset.feature_dim))
+            for one in runs
+        ]
+    )
+    parameters = num_parameters(states.params) // len(runs)
+    say(
+        f"{kind}: {parameters:,} parameters, {len(runs)} seed(s), "
+        f"{schedule.epochs} epochs of {steps} steps on {jax.devices()[0].device_kind}"
+    )
+    split = resident.concatenate(
+        [half.load() for half in matches.splits["train"]],
+        offsets,
+        chunk_frames,
+        jnp.dtype(config.data.resident_dtype),
+    )
+    split = jax.tree.map(jnp.asarray, split)
+    run_epoch = make_run_epoch(
+        functools.partial(
+            training.train_epoch,
+            hyper=settings.hyper(config, kind),
+            objective=objective,
+            settings=settings.optimizer(config),
+            num_steps=steps,
+            batch_size=schedule.batch_size,
+            chunk_frames=chunk_frames,
+        ),
+        len(runs),
+    )
+    fit(
+        kind,
+        states,
+        lambda states, epoch: run_epoch(states, split),
+        make_validation(config, matches, runs, kind),
+        schedule,
+        keepers,
+        [one.log for one in runs],
+        config.logging.progress,
+    )
+
+
+def split_offsets(config: ConfigDict, dataset: Dataset, halves: Sequence[Half]) -> list[np.ndarray]:
+    """The event offsets, int16 [N, K], of each half."""
+    offsets, clamped = [], 0
+    for half in halves:
+        labels, moved = label_matrix(
+            half, dataset.classes, dataset.frame_rate, config.data.event_time
+        )
+        offsets.append(anchors.event_offsets(labels))
+        clamped += moved
+    if clamped:
+        say(f"note: {clamped} events after the end of their half count as on its last frame")
+    return offsets
+
+
+def make_objective(
+    config: ConfigDict, dataset: Dataset, kind: str, offsets: Sequence[np.ndarray]
+) -> training.Objective:
+    """What one kind of model is trained for, its class weights from the training split."""
+    setting = config.anchors
+    radius = timing.frames(setting[f"{kind}_radius"], dataset.frame_rate)
+    near = sum(np.asarray(anchors.is_near(half, radius)).sum(axis=0) for half in offsets)
+    frames = sum(len(half) for half in offsets)
+    share = setting.positive_share if kind == "confidence" else 1.0
+    weights = anchors.class_weights(near, frames - near, share)
+    model = settings.network(config, kind, len(dataset.classes))
+    return training.make_objective(model, radius, weights, setting.huber_threshold)
+
+
+def make_validation(config: ConfigDict, matches: Matches, runs: Sequence[Run], kind: str):
+    """The function that scores each seed's parameters on the validation split, or None.
+
+    Confidence is judged by loose average-mAP at the final window; displacement by average-mAP over
+    1 to 10 s at a narrow window, on the scores of the best confidence model.
+    """
+    halves = matches.splits.get("valid")
+    if not halves:
+        return None
+    rate = matches.dataset.frame_rate
+    truth = evaluation.truths(halves, matches.classes)
+    border = config.inference.valid_border
+
+    @functools.cache
+    def best_confidence(index: int) -> list[np.ndarray]:
+        params = restore_best(config, matches, runs[index], "confidence")
+        return spot_halves(config, matches, "confidence", params, halves, border)
+
+    def score(index: int, params: Any) -> float:
+        outputs = spot_halves(config, matches, kind, params, halves, border)
+        if kind == "confidence":
+            windows, tolerances = tuple(config.postprocessing.window), metrics.LOOSE
+            pairs = [(confidence, None) for confidence in outputs]
+        else:
+            windows, tolerances = (config.postprocessing.displacement_window,), metrics.MEDIUM
+            pairs = list(zip(best_confidence(index), outputs, strict=True))
+        suppression = Suppression("hard", windows)
+        maps = [score_map(*pair, rate, suppression) for pair in pairs]
+        spots = metrics.spots_from_score_maps(maps, rate)
+        return metrics.average_map(truth, spots, len(matches.classes), tolerances)["all"].map
+
+    return lambda members: [score(index, params) for index, params in enumerate(members)]
+
+
+def restore_best(config: ConfigDict, matches: Matches, one: Run, kind: str) -> Any:
+    """The parameters that the validation split chose."""
+    dataset = matches.dataset
+    model = settings.network(config, kind, len(dataset.classes))
+    shape = (1, settings.check_chunk(config, dataset.frame_rate), dataset.feature_dim)
+    template = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros(shape))
+    return one.checkpoints[kind].restore("best", template)
+
+
+def spot_halves(
+    config: ConfigDict,
+    matches: Matches,
+    kind: str,
+    params: Any,
+    halves: Sequence[Half],
+    border_seconds: float,
+) -> list[np.ndarray]:
+    """Predictions [N, K] of each half: confidences in [0, 1], or displacements in frames."""
+    rate = matches.dataset.frame_rate
+    chunk_frames = settings.check_chunk(config, rate)
+    border = timing.border_frames(border_seconds, config.inference.min_kept, rate, chunk_frames)
+    longest = max(half.num_frames for half in halves)
+    chunks = inference.balanced_chunks(
+        longest, chunk_frames, border, config.inference.segment_chunks
+    )
+    model = settings.network(config, kind, len(matches.classes))
+    radius = timing.frames(config.anchors.displacement_radius, rate)
+    unit = radius if kind == "displacement" else 1.0
+    return [
+        unit * inference.spot_half(model, params, half.load(), chunk_frames, border, chunks)
+        for half in halves
+    ]
+
+
+def evaluate(config: ConfigDict, matches: Matches, one: Run) -> dict[str, Any]:
+    """Spots and scores the validation and test splits of one seed's run; writes its files.
+
+    Returns:
+      What metrics.json holds.
+    """
+    params = {kind: restore_best(config, matches, one, kind) for kind in KINDS}
+    classes, rate = matches.classes, matches.dataset.frame_rate
+    suppression = settings.suppression(config)
+    result: dict[str, Any] = {}
+    for split in ("valid", "test"):
+        halves = matches.splits.get(split)
+        if not halves:
+            continue
+        confidence, displacement = (
+            spot_halves(config, matches, kind, params[kind], halves, config.inference.border)
+            for kind in KINDS
+        )
+        if config.inference.save_predictions:
+            _save_predictions(one.workdir, split, halves, confidence, displacement)
+        truth = evaluation.truths(halves, classes)
+        result[split] = {}
+        folder = one.workdir if split == "test" else one.workdir / split
+        for name, shifts in (
+            ("with_displacement", displacement),
+            ("without_displacement", [None] * len(halves)),
+        ):
+            maps = [
+                score_map(scores, shift, rate, suppression)
+                for scores, shift in zip(confidence, shifts, strict=True)
+            ]
+            spots = metrics.spots_from_score_maps(maps, rate)
+            result[split][name] = evaluation.figures(truth, spots, classes)
+            suffix = "" if name == "with_displacement" else f"_{name}"
+            evaluation.write_split(folder / f"results{suffix}", halves, maps, classes, rate)
+            if split == "valid" and name == "with_displacement":
+                _write_thresholds(config, one.workdir, truth, spots, classes)
+        result[split]["guessing"] = _guess(halves, truth, matches, suppression)
+    write_json_atomic(one.workdir / "metrics.json", result)
+    one.log.write("test", **{split: _summary(value) for split, value in result.items()})
+    return result
+
+
+def _guess(
+    halves: Sequence[Half], truth: metrics.Truths, matches: Matches, suppression: Suppression
+) -> dict[str, Any]:
+    classes, rate = matches.classes, matches.dataset.frame_rate
+    guesses = evaluation.guessed_score_maps(halves, len(classes), np.random.default_rng(0))
+    maps = [score_map(scores, None, rate, suppression) for scores in guesses]
+    return evaluation.figures(truth, metrics.spots_from_score_maps(maps, rate), classes)
+
+
+def _summary(result: dict[str, Any]) -> dict[str, Any]:
+    return {name: {key: value[key] for key in ("loose", "tight")} for name, value in result.items()}
+
+
+def _save_predictions(
+    workdir: Path,
+    split: str,
+    halves: Sequence[Half],
+    confidence: Sequence[np.ndarray],
+    displacement: Sequence[np.ndarray],
+) -> None:
+    arrays = {}
+    for half, scores, shifts in zip(halves, confidence, displacement, strict=True):
+        arrays[f"{half.game}|{half.number}|confidence"] = scores
+        arrays[f"{half.game}|{half.number}|displacement"] = shifts
+    write_npz_atomic(workdir / "predictions" / f"{split}.npz", arrays)
+
+
+def _write_thresholds(
+    config: ConfigDict,
+    workdir: Path,
+    truth: metrics.Truths,
+    spots: metrics.Spots,
+    classes: Sequence[str],
+) -> None:
+    tolerance = config.postprocessing.f1_tolerance
+    thresholds, _ = metrics.best_f1_thresholds(truth, spots, len(classes), tolerance)
+    named = dict(zip(classes, thresholds.tolist(), strict=True))
+    write_json_atomic(workdir / "thresholds.json", named)
+
+
+def _finished_metrics(config: ConfigDict, workdir: Path) -> dict[int, dict[str, Any]] | None:
+    """The figures of every seed, if all have been scored."""
+    results = {}
+    for seed, folder in run_folders(config, workdir).items():
+        path = folder / "metrics.json"
+        if not path.exists():
+            return None
+        results[seed] = json.loads(path.read_text(encoding="utf-8"))
+    return results
+
+
+def _show(config: ConfigDict, workdir: Path, results: dict[int, dict[str, Any]]) -> None:
+    """Prints each seed's table."""
+    for seed, folder in run_folders(config, workdir).items():
+        split = "test" if "test" in results[seed] else "valid"
+        if split not in results[seed]:
+            continue
+        title = config.paper_row or workdir.name
+        print(f"\n{title}, seed {seed}: {folder}")
+        print(evaluation.table(results[seed][split], split))

@@ -1,0 +1,162 @@
+"""The loop around the epochs of one model, for one or several seeds: validate, keep, resume."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from spotting.checkpoints import Checkpoints, stack, unstack
+from spotting.logs import ProgressLine, RunLog, duration
+from spotting.training import StepMetrics, TrainState
+
+_SAVE_SECONDS = 120.0
+
+
+class DivergedError(ArithmeticError):
+    """A loss stopped being a number."""
+
+
+class Saved(NamedTuple):
+    """What a checkpoint of `latest` holds: the state, and the best validation score so far."""
+
+    state: TrainState
+    best: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """How long to train and when to look.
+
+    Attributes:
+      epochs: how many in all.
+      steps: in an epoch.
+      batch_size: B, for the speed that is shown.
+      validate_every: epochs between validations; the last epoch is always validated.
+      select: "best" keeps the parameters of the best validation, "last" the final ones.
+    """
+
+    epochs: int
+    steps: int
+    batch_size: int
+    validate_every: int
+    select: str
+
+
+def fit(
+    name: str,
+    states: TrainState,
+    run_epoch: Callable[[TrainState, int], tuple[TrainState, StepMetrics]],
+    validate: Callable[[list[Any]], list[float]] | None,
+    schedule: Schedule,
+    checkpoints: Sequence[Checkpoints],
+    logs: Sequence[RunLog],
+    progress: bool = True,
+) -> None:
+    """Trains S seeds together, from where their checkpoints are, and leaves the best in them.
+
+    Args:
+      name: of the model, for messages.
+      states: fresh states of all seeds, stacked; they also give the shapes for restoring.
+      run_epoch: (states, epoch) to states and metrics [S, steps].
+      validate: parameters of each seed to a score of each, greater is better; None without a
+        validation split.
+      schedule: how long.
+      checkpoints: where, for each seed.
+      logs: for each seed.
+      progress: whether to show a progress line.
+
+    Raises:
+      DivergedError: a loss is not finite; the last checkpoint is from before that.
+    """
+    seeds = len(checkpoints)
+    states, best = _resume(states, checkpoints)
+    first = int(states.step[0]) // schedule.steps
+    line = ProgressLine(progress)
+    scores = [math.nan] * seeds
+    began = last_save = time.monotonic()
+    for epoch in range(first + 1, schedule.epochs + 1):
+        start = time.monotonic()
+        states, metrics = run_epoch(states, epoch - 1)
+        loss = np.asarray(metrics.loss).mean(axis=-1)
+        if not np.isfinite(loss).all():
+            raise DivergedError(
+                f"the {name} loss is {loss.tolist()} in epoch {epoch}: lower its learning_rate or "
+                "rho and start in a new --workdir"
+            )
+        speed = seeds * schedule.steps * schedule.batch_size / (time.monotonic() - start)
+        for seed, log in enumerate(logs):
+            more = {key: float(np.mean(value[seed])) for key, value in metrics._asdict().items()}
+            log.curve("train", name, epoch, chunks_per_s=speed, **more)
+
+        is_last = epoch == schedule.epochs
+        look = is_last or epoch % schedule.validate_every == 0
+        if look:
+            members = [unstack(states.params, seed) for seed in range(seeds)]
+            if validate is not None:
+                scores = validate(members)
+                for log, score in zip(logs, scores, strict=True):
+                    log.curve("valid", name, epoch, score=score)
+            for seed, (score, params) in enumerate(zip(scores, members, strict=True)):
+                by_score = schedule.select == "best" and validate is not None
+                if (by_score and score > best[seed]) or (is_last and not by_score):
+                    best[seed] = score
+                    checkpoints[seed].save("best", int(states.step[0]), params)
+        if look or time.monotonic() - last_save > _SAVE_SECONDS:
+            for seed, keeper in enumerate(checkpoints):
+                saved = Saved(unstack(states, seed), best[seed])
+                keeper.save("latest", int(states.step[0]), saved)
+            last_save = time.monotonic()
+
+        left = (time.monotonic() - began) / (epoch - first) * (schedule.epochs - epoch)
+        line.show(
+            f"{name}: epoch {epoch}/{schedule.epochs}  loss {_join(loss, 4)}  "
+            f"validation {_join(scores, 1, 100)} (best {_join(best, 1, 100)})  "
+            f"{speed:,.0f} chunks/s  {duration(left)} left",
+            final=is_last,
+        )
+
+
+def _resume(
+    states: TrainState, checkpoints: Sequence[Checkpoints]
+) -> tuple[TrainState, list[float]]:
+    """The newest states that all seeds have, or the fresh ones."""
+    steps = [keeper.step("latest") for keeper in checkpoints]
+    if None in steps:
+        return states, [-math.inf] * len(steps)
+    shared = min(steps)
+    saved = [
+        keeper.restore("latest", Saved(unstack(states, seed), 0.0), shared)
+        for seed, keeper in enumerate(checkpoints)
+    ]
+    return stack([one.state for one in saved]), [one.best for one in saved]
+
+
+def is_finished(keeper: Checkpoints, schedule: Schedule) -> bool:
+    """Whether a training has nothing left to do."""
+    return keeper.step("latest") == schedule.epochs * schedule.steps
+
+
+def make_run_epoch(
+    train_epoch: Callable[[TrainState, Any], tuple[TrainState, StepMetrics]], seeds: int
+) -> Callable[[TrainState, Any], tuple[TrainState, StepMetrics]]:
+    """Compiles an epoch of one seed into one of S stacked seeds; the old states are given away.
+
+    One seed is not batched over an axis of one: backends have slower paths for batched products.
+    """
+    if seeds > 1:
+        return jax.jit(jax.vmap(train_epoch, in_axes=(0, None)), donate_argnums=0)
+
+    def single(states: TrainState, data: Any) -> tuple[TrainState, StepMetrics]:
+        out = train_epoch(unstack(states, 0), data)
+        return jax.tree.map(lambda leaf: leaf[None], out)
+
+    return jax.jit(single, donate_argnums=0)
+
+
+def _join(values: Sequence[float], digits: int, scale: float = 1.0) -> str:
+    shown = [f"{scale * v:.{digits}f}" if math.isfinite(v) else "-" for v in values]
+    return "/".join(shown)

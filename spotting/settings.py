@@ -1,0 +1,208 @@
+"""Reading a config: range checks, the network and the run it describes, and its JSON copy."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from spotting import timing
+from spotting.errors import InputError
+from spotting.files import write_json_atomic
+from spotting.models import spotter
+from spotting.postprocessing import Suppression
+from spotting.training import Hyper, OptimizerSettings
+
+CONFIG_FILE = "config.json"
+
+# A finished run may be looked at from another place, or gone on with on other devices.
+_FREE_FIELDS = ("data.root", "data.loader", "data.prepared_dir", "devices", "logging")
+
+_POSITIVE = (
+    "model.projection model.levels model.layers model.width model.num_heads model.mlp_dim "
+    "anchors.chunk anchors.confidence_radius anchors.displacement_radius anchors.huber_threshold "
+    "training.batch_size training.chunks_per_epoch training.epochs training.validate_every "
+    "training.adam_eps training.sam_eps inference.min_kept inference.segment_chunks "
+    "postprocessing.displacement_window postprocessing.f1_tolerance"
+).split()
+_NOT_NEGATIVE = (
+    "confidence.learning_rate confidence.weight_decay confidence.rho confidence.mixup_alpha "
+    "displacement.learning_rate displacement.weight_decay displacement.rho "
+    "inference.border inference.valid_border data.resample devices.count "
+    "postprocessing.soft_threshold"
+).split()
+_FRACTIONS = (
+    "anchors.positive_share training.end_fraction training.adam_b1 training.adam_b2"
+).split()
+_CHOICES = {
+    "model.trunk": ("unet", "transformer"),
+    "model.dtype": ("float32", "bfloat16"),
+    "data.event_time": ("gameTime", "position"),
+    "data.loader": ("auto", "resident", "stream"),
+    "data.resident_dtype": ("float32", "float16", "bfloat16"),
+    "data.storage": ("float32", "float16", "bfloat16"),
+    "data.normalize": ("none", "max_abs", "standard"),
+    "training.select": ("best", "last"),
+    "postprocessing.nms": ("hard", "soft"),
+}
+
+
+def field(config: ConfigDict, name: str) -> Any:
+    """The value at a dotted name."""
+    for part in name.split("."):
+        config = config[part]
+    return config
+
+
+def check(config: ConfigDict) -> None:
+    """Raises InputError, naming the field, for a value out of its range."""
+    for name in _POSITIVE:
+        _require(config, name, field(config, name) > 0, "greater than 0")
+    for name in _NOT_NEGATIVE:
+        _require(config, name, field(config, name) >= 0, "0 or more")
+    for name in _FRACTIONS:
+        _require(config, name, 0 <= field(config, name) <= 1, "between 0 and 1")
+    for name, choices in _CHOICES.items():
+        _require(config, name, field(config, name) in choices, f"one of {', '.join(choices)}")
+    seeds = config.seeds
+    _require(config, "seeds", len(seeds) > 0 and len(set(seeds)) == len(seeds), "distinct seeds")
+    _require(config, "model.reduction", min(config.model.reduction, default=0) > 0, "positive")
+    training = config.training
+    _require(
+        config,
+        "training.chunks_per_epoch",
+        training.chunks_per_epoch % training.batch_size == 0,
+        f"a multiple of training.batch_size, {training.batch_size}",
+    )
+    suppression(config)
+
+
+def check_chunk(config: ConfigDict, frame_rate: float) -> int:
+    """T, the frames of a chunk; InputError if the trunk cannot take it."""
+    chunk_frames = timing.whole_frames(config.anchors.chunk, frame_rate)
+    if config.model.trunk == "unet":
+        factor = 2 ** (config.model.levels - 1)
+        if chunk_frames % factor or chunk_frames == 0:
+            raise InputError(
+                f"anchors.chunk of {config.anchors.chunk} s at {frame_rate} frames per second is "
+                f"{chunk_frames} frames, which {config.model.levels} U-net levels cannot halve: "
+                f"choose model.levels or anchors.chunk so that {factor} divides it"
+            )
+    elif config.model.width % config.model.num_heads:
+        raise InputError(
+            f"model.width {config.model.width} is not a multiple of model.num_heads "
+            f"{config.model.num_heads}"
+        )
+    return chunk_frames
+
+
+def _require(config: ConfigDict, name: str, holds: bool, what: str) -> None:
+    if not holds:
+        raise InputError(f"config.{name} is {field(config, name)!r}; it must be {what}")
+
+
+def network(config: ConfigDict, kind: str, num_classes: int) -> spotter.Spotter:
+    """The network that a config describes, for one kind of output."""
+    model = config.model
+    return spotter.build(
+        kind,
+        num_classes,
+        model.trunk,
+        model.projection,
+        tuple(model.reduction),
+        jnp.dtype(model.dtype),
+        levels=model.levels,
+        layers=model.layers,
+        width=model.width,
+        num_heads=model.num_heads,
+        mlp_dim=model.mlp_dim,
+    )
+
+
+def hyper(config: ConfigDict, kind: str) -> Hyper:
+    """Learning rate, weight decay, rho and alpha of one of the two models."""
+    values = config[kind]
+    return Hyper(
+        values.learning_rate, values.weight_decay, values.rho, values.get("mixup_alpha", 0.0)
+    )
+
+
+def steps_per_epoch(config: ConfigDict) -> int:
+    """Optimiser steps in an epoch."""
+    return config.training.chunks_per_epoch // config.training.batch_size
+
+
+def optimizer(config: ConfigDict) -> OptimizerSettings:
+    """What the optimiser needs besides `hyper`."""
+    training = config.training
+    return OptimizerSettings(
+        num_steps=training.epochs * steps_per_epoch(config),
+        end_fraction=training.end_fraction,
+        b1=training.adam_b1,
+        b2=training.adam_b2,
+        eps=training.adam_eps,
+        sam_eps=training.sam_eps,
+    )
+
+
+def suppression(config: ConfigDict) -> Suppression:
+    """The final NMS."""
+    values = config.postprocessing
+    return Suppression(values.nms, tuple(values.window), values.soft_threshold)
+
+
+def claim_workdir(config: ConfigDict, workdir: Path) -> None:
+    """Writes the resolved config into a new run folder, or checks it against the one there.
+
+    Raises:
+      InputError: the folder was made by a config that differs in more than data.root, data.loader,
+        devices and logging.
+    """
+    path = workdir / CONFIG_FILE
+    new = json.loads(json.dumps(config.to_dict()))
+    if path.exists():
+        old = read_json(path)
+        differing = sorted(
+            name for name in _flat(old).keys() | _flat(new).keys() if _differs(name, old, new)
+        )
+        if differing:
+            raise InputError(
+                f"{path}: this folder holds a run whose config differs in "
+                f"{', '.join(differing)}; choose another --workdir or the same values"
+            )
+    else:
+        write_json_atomic(path, new)
+
+
+def load(workdir: Path) -> ConfigDict:
+    """The config of a run folder."""
+    path = workdir / CONFIG_FILE
+    if not path.exists():
+        raise InputError(f"{workdir}: not a run folder, {CONFIG_FILE} is missing; train first")
+    return ConfigDict(read_json(path))
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; InputError if it has none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON: {error}") from error
+
+
+def _flat(tree: dict, prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _differs(name: str, old: dict, new: dict) -> bool:
+    if any(name == free or name.startswith(free + ".") for free in _FREE_FIELDS):
+        return False
+    missing = object()
+    return _flat(old).get(name, missing) != _flat(new).get(name, missing)
