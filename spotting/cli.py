@@ -33,8 +33,11 @@ def run_flags(main: Callable[[], int | None]) -> None:
     def parse_and_run() -> int | None:
         try:
             unknown = flags.FLAGS(sys.argv)[1:]
-        except (flags.Error, OSError, AttributeError, KeyError) as error:
-            # A flag like --config.data.rot names a field that the config lacks.
+        except (KeyError, AttributeError) as error:  # a flag like --config.data.rot
+            raise InputError(
+                f"the config has no such field: {str(error.args[0]).strip()}"
+            ) from error
+        except flags.Error as error:
             raise InputError(f"{_last_line(error)}; see --help") from error
         if unknown:
             raise InputError(f"unknown argument {unknown[0]!r}; see --help")
@@ -49,8 +52,11 @@ def run_flags(main: Callable[[], int | None]) -> None:
 
 def required_config(flag: flags.FlagHolder) -> ConfigDict:
     """The value of a --config flag; InputError if none was given or it cannot be read."""
-    if not flag.value:
+    if not flag.present:
         raise InputError("--config=configs/NAME.py is missing; see --help")
+    if not isinstance(flag.value, ConfigDict):
+        name = config_flags.get_config_filename(flags.FLAGS[flag.name])
+        raise InputError(f"--config={name}: no such file")
     return flag.value
 
 
@@ -64,7 +70,7 @@ def default_workdir(flag: flags.FlagHolder) -> Path:
 def _guarded(main: Callable[[], int | None], debug: bool) -> int:
     # Libraries' notes belong to those who debug them.
     absl_logging.set_verbosity(absl_logging.WARNING)
-    logging.getLogger("absl").setLevel(logging.DEBUG if debug else logging.ERROR)
+    logging.getLogger("absl").setLevel(logging.ERROR)
     try:
         return main() or 0
     except KeyboardInterrupt:

@@ -79,7 +79,7 @@ def run(config: ConfigDict, workdir: Path, mode: str = "run") -> dict[int, dict[
     """
     settings.check(config)
     for seed, folder in run_folders(config, workdir).items():
-        settings.claim_workdir(one_seed(config, seed), folder)
+        settings.check_workdir(one_seed(config, seed), folder)
     finished = _finished_metrics(config, workdir)
     if mode == "run" and finished is not None:
         say(f"{workdir}: finished; its figures again")
@@ -87,6 +87,8 @@ def run(config: ConfigDict, workdir: Path, mode: str = "run") -> dict[int, dict[
         return finished
 
     matches = read_matches(config, workdir)
+    for seed, folder in run_folders(config, workdir).items():
+        settings.save(one_seed(config, seed), folder)
     runs = open_runs(config, workdir)
     try:
         if mode != "evaluate":
@@ -138,6 +140,7 @@ def read_matches(config: ConfigDict, workdir: Path) -> Matches:
         root = root or workdir / "season"
         simulated.write_season(root)
     dataset = open_dataset(root or None, config.data.features or None)
+    settings.check_chunk(config, dataset.frame_rate)
     splits = {}
     for split in ("train", "valid", "test"):
         name = config.data[split]

@@ -77,7 +77,8 @@ def fit(
     first = int(states.step[0]) // schedule.steps
     line = ProgressLine(progress)
     scores = [math.nan] * seeds
-    began = last_save = time.monotonic()
+    last_save = time.monotonic()
+    began = math.nan  # when the first epoch, which compiles, was over
     for epoch in range(first + 1, schedule.epochs + 1):
         start = time.monotonic()
         states, metrics = run_epoch(states, epoch - 1)
@@ -111,11 +112,14 @@ def fit(
                 keeper.save("latest", int(states.step[0]), saved)
             last_save = time.monotonic()
 
-        left = (time.monotonic() - began) / (epoch - first) * (schedule.epochs - epoch)
+        if epoch == first + 1:
+            began = time.monotonic()
+        done = max(epoch - first - 1, 1)
+        left = (time.monotonic() - began) / done * (schedule.epochs - epoch)
         line.show(
             f"{name}: epoch {epoch}/{schedule.epochs}  loss {_join(loss, 4)}  "
             f"validation {_join(scores, 1, 100)} (best {_join(best, 1, 100)})  "
-            f"{speed:,.0f} chunks/s  {duration(left)} left",
+            f"{speed:,.0f} chunks/s  {duration(left) if epoch > first + 1 else '-'} left",
             final=is_last,
         )
 

@@ -152,27 +152,30 @@ def suppression(config: ConfigDict) -> Suppression:
     return Suppression(values.nms, tuple(values.window), values.soft_threshold)
 
 
-def claim_workdir(config: ConfigDict, workdir: Path) -> None:
-    """Writes the resolved config into a new run folder, or checks it against the one there.
+def check_workdir(config: ConfigDict, workdir: Path) -> None:
+    """Refuses a run folder that another config made; a new folder is fine.
 
     Raises:
       InputError: the folder was made by a config that differs in more than data.root, data.loader,
         devices and logging.
     """
     path = workdir / CONFIG_FILE
-    new = json.loads(json.dumps(config.to_dict()))
-    if path.exists():
-        old = read_json(path)
-        differing = sorted(
-            name for name in _flat(old).keys() | _flat(new).keys() if _differs(name, old, new)
+    if not path.exists():
+        return
+    old, new = read_json(path), json.loads(json.dumps(config.to_dict()))
+    differing = sorted(
+        name for name in _flat(old).keys() | _flat(new).keys() if _differs(name, old, new)
+    )
+    if differing:
+        raise InputError(
+            f"{path}: this folder holds a run whose config differs in "
+            f"{', '.join(differing)}; choose another --workdir or the same values"
         )
-        if differing:
-            raise InputError(
-                f"{path}: this folder holds a run whose config differs in "
-                f"{', '.join(differing)}; choose another --workdir or the same values"
-            )
-    else:
-        write_json_atomic(path, new)
+
+
+def save(config: ConfigDict, workdir: Path) -> None:
+    """Writes the resolved config into a run folder."""
+    write_json_atomic(workdir / CONFIG_FILE, config.to_dict())
 
 
 def load(workdir: Path) -> ConfigDict:
