@@ -10,8 +10,8 @@ Data: SoccerNet-v2 with 1_baidu_soccer_embeddings.npy and 2_baidu_soccer_embeddi
     python -m spotting.main --config=configs/unet_combination.py --config.data.root=DIR
 
 The paper prints no hyper-parameters; these are the official code's for the same features resampled
-to 2 frames per second. It has rho 0 there for confidence, which the paper's row does not; 0.5 is its
-value on ResNet features.
+to 2 frames per second. It has rho 0 there for confidence, which the paper's row does not; 0.5 is
+its value on ResNet features.
 """
 
 from ml_collections import ConfigDict

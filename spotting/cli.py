@@ -34,9 +34,8 @@ def run_flags(main: Callable[[], int | None]) -> None:
         try:
             unknown = flags.FLAGS(sys.argv)[1:]
         except (KeyError, AttributeError) as error:  # a flag like --config.data.rot
-            raise InputError(
-                f"the config has no such field: {str(error.args[0]).strip()}"
-            ) from error
+            reason = str(error).replace("\\n", " ").replace("\\", "").strip("\"'")
+            raise InputError(f"the config has no such field: {reason}") from error
         except flags.Error as error:
             raise InputError(f"{_last_line(error)}; see --help") from error
         if unknown:

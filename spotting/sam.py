@@ -44,8 +44,8 @@ def sam(
 
     Args:
       optimizer: what turns the second gradient into an update.
-      rho: distance of the second pass; 0 leaves `optimizer` as it is, in one pass. It may be a traced
-        scalar, which then always takes two.
+      rho: distance of the second pass; 0 leaves `optimizer` as it is, in one pass. It may be a
+        traced scalar, which then always takes two.
       eps: keeps a zero gradient from giving NaN, which `optax.contrib.sam` has nothing against.
 
     Returns:

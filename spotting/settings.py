@@ -20,21 +20,47 @@ CONFIG_FILE = "config.json"
 _FREE_FIELDS = ("data.root", "data.loader", "data.prepared_dir", "devices", "logging")
 
 _POSITIVE = (
-    "model.projection model.levels model.layers model.width model.num_heads model.mlp_dim "
-    "anchors.chunk anchors.confidence_radius anchors.displacement_radius anchors.huber_threshold "
-    "training.batch_size training.chunks_per_epoch training.epochs training.validate_every "
-    "training.adam_eps training.sam_eps inference.min_kept inference.segment_chunks "
-    "postprocessing.displacement_window postprocessing.f1_tolerance"
-).split()
+    "model.projection",
+    "model.levels",
+    "model.layers",
+    "model.width",
+    "model.num_heads",
+    "model.mlp_dim",
+    "anchors.chunk",
+    "anchors.confidence_radius",
+    "anchors.displacement_radius",
+    "anchors.huber_threshold",
+    "training.batch_size",
+    "training.chunks_per_epoch",
+    "training.epochs",
+    "training.validate_every",
+    "training.adam_eps",
+    "training.sam_eps",
+    "inference.min_kept",
+    "inference.segment_chunks",
+    "postprocessing.displacement_window",
+    "postprocessing.f1_tolerance",
+)
 _NOT_NEGATIVE = (
-    "confidence.learning_rate confidence.weight_decay confidence.rho confidence.mixup_alpha "
-    "displacement.learning_rate displacement.weight_decay displacement.rho "
-    "inference.border inference.valid_border data.resample devices.count "
-    "postprocessing.soft_threshold"
-).split()
+    "confidence.learning_rate",
+    "confidence.weight_decay",
+    "confidence.rho",
+    "confidence.mixup_alpha",
+    "displacement.learning_rate",
+    "displacement.weight_decay",
+    "displacement.rho",
+    "inference.border",
+    "inference.valid_border",
+    "data.resample",
+    "devices.count",
+    "postprocessing.soft_threshold",
+)
 _FRACTIONS = (
-    "anchors.positive_share training.end_fraction training.adam_b1 training.adam_b2"
-).split()
+    "anchors.positive_share",
+    "training.end_fraction",
+    "training.adam_b1",
+    "training.adam_b2",
+)
 _CHOICES = {
     "model.trunk": ("unet", "transformer"),
     "model.dtype": ("float32", "bfloat16"),

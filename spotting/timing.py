@@ -38,7 +38,7 @@ def border_frames(border: float, min_kept: float, frame_rate: float, chunk_frame
 
 def hard_nms_radius(window: float, frame_rate: float) -> int:
     """Frames removed on each side of a kept one by hard NMS; `window` is the full width in s."""
-    return int(math.floor(window * frame_rate / 2))
+    return math.floor(window * frame_rate / 2)
 
 
 def soft_nms_radius(window: float, frame_rate: float) -> float:
@@ -65,7 +65,7 @@ def tolerance_frames(tolerance: float) -> int:
 
     A tolerance of d seconds is the full width of the interval: +-d/2 (SoccerNet's evaluator).
     """
-    return int(math.floor(tolerance * EVALUATION_FRAME_RATE)) // 2
+    return math.floor(tolerance * EVALUATION_FRAME_RATE) // 2
 
 
 def game_time(half: int, position: int) -> str:
