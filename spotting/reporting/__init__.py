@@ -1,0 +1,1 @@
+"""The parts of the report: reading runs, measures, tables, figures, timeline, page."""

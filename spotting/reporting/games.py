@@ -1,0 +1,114 @@
+"""The truth of a data set's split, and what a run predicted for it."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from spotting.data.annotations import RESULTS_FILE, Event, Prediction, read_events, read_results
+from spotting.data.description import HALVES, SOCCERNET_V2, Dataset, describe_dataset
+from spotting.errors import InputError
+from spotting.reporting.runs import Run
+from spotting.reporting.tables import WITH, WITHOUT
+from spotting.reporting.timeline import TimelineGame, TimelineHalf
+
+FOLDERS = {WITH: "results", WITHOUT: "results_without_displacement"}
+
+
+class MissingTruth(InputError):
+    """The labels are not where the run's config says, as when runs were copied from elsewhere."""
+
+
+class LabelledHalf(NamedTuple):
+    """What happened in one half of `seconds` length."""
+
+    game: str
+    number: int
+    seconds: float
+    events: tuple[Event, ...]
+
+
+class Truth(NamedTuple):
+    """The labelled halves of a split, game by game."""
+
+    dataset: Dataset
+    split: str
+    halves: tuple[LabelledHalf, ...]
+
+    @property
+    def is_soccernet_v2(self) -> bool:
+        """Whether this is the data set of the paper's figures."""
+        return self.dataset.name == SOCCERNET_V2
+
+    @property
+    def events(self) -> list[tuple[Event, ...]]:
+        """The events of each half."""
+        return [half.events for half in self.halves]
+
+
+def read_truth(run: Run) -> Truth:
+    """The labels of the test split that the run's config names.
+
+    Raises:
+      MissingTruth: the data folder or a label file is not there.
+      InputError: a label file is broken.
+    """
+    root, data = run.data_root, run.config["data"]
+    if not root.is_dir():
+        raise MissingTruth(f"{root}: the data folder of {run.path} is not there")
+    dataset = describe_dataset(root, data.get("features") or None)
+    halves = []
+    for game in dataset.games(data["test"]):
+        path = dataset.labels_path(game)
+        if not path.is_file():
+            raise MissingTruth(f"{path}: no such file")
+        events = [event for event in read_events(path) if event.label in dataset.classes]
+        for number in HALVES:
+            of_half = tuple(event for event in events if event.half == number)
+            seconds = _seconds(dataset, game, number, of_half)
+            halves.append(LabelledHalf(game, number, seconds, of_half))
+    return Truth(dataset, data["test"], tuple(halves))
+
+
+def _seconds(dataset: Dataset, game: str, number: int, events: Sequence[Event]) -> float:
+    """Length of the half by its features; without them, at least up to its last event."""
+    path = dataset.half_path(game, number)
+    if path.is_file():
+        return len(np.load(path, mmap_mode="r")) / dataset.frame_rate
+    return max((event.position for event in events), default=0.0) + 10
+
+
+def read_predictions(run: Run, variant: str, truth: Truth) -> list[list[Prediction]] | None:
+    """The predictions for each half of `truth`; None where the run has no such results.
+
+    A game without a file of its own counts as one in which nothing was spotted.
+    """
+    folder = run.path / FOLDERS[variant]
+    if not folder.is_dir():
+        return None
+    by_half: dict[tuple[str, int], list[Prediction]] = {}
+    for game in dict.fromkeys(half.game for half in truth.halves):
+        path = folder / game / RESULTS_FILE
+        for prediction in read_results(path) if path.is_file() else ():
+            by_half.setdefault((game, prediction.half), []).append(prediction)
+    return [by_half.get((half.game, half.number), []) for half in truth.halves]
+
+
+def timeline_games(
+    truth: Truth, predictions: dict[str, list[list[Prediction]]]
+) -> list[TimelineGame]:
+    """Truth and predictions in the timeline's form.
+
+    Args:
+      truth: The labelled halves.
+      predictions: For each system the predictions of each half.
+    """
+    games: dict[str, list[TimelineHalf]] = {}
+    for i, half in enumerate(truth.halves):
+        spots = {system: halves[i] for system, halves in predictions.items()}
+        last = max((spot.position for of_half in spots.values() for spot in of_half), default=0.0)
+        seconds = max(half.seconds, last)
+        games.setdefault(half.game, []).append(
+            TimelineHalf(half.number, seconds, spots, half.events)
+        )
+    return [TimelineGame(name, halves) for name, halves in games.items()]

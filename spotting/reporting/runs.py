@@ -1,0 +1,207 @@
+"""Finds and reads run directories: single runs, seeds of one row, whole studies."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from spotting.errors import InputError
+from spotting.reporting import paper
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished training: the contents of its run directory."""
+
+    path: Path
+    config: dict[str, Any]
+    metrics: dict[str, Any]
+    log: tuple[dict[str, Any], ...]
+    thresholds: dict[str, float] | None  # of each class, the best on validation
+
+    @property
+    def data_root(self) -> Path:
+        """Folder of the matches; simulated ones lie in the folder that holds all seeds."""
+        if self.config["data"]["root"]:
+            return Path(self.config["data"]["root"])
+        own = self.path / "season"
+        return own if own.is_dir() else self.path.parent / "season"
+
+    def score(self, variant: str, kind: str, split: str = "test") -> float | None:
+        """Average-mAP in percent; None where the run did not measure it.
+
+        Args:
+          variant: "with_displacement" or "without_displacement".
+          kind: "loose" or "tight".
+          split: "test" or "valid".
+        """
+        return self.metrics.get(split, {}).get(variant, {}).get(kind)
+
+    def start(self, key: str) -> Any:
+        """What the log says of the machine and the code that the training began on."""
+        return next((entry.get(key) for entry in self.log if entry.get("kind") == "start"), None)
+
+    def epoch_seconds(self) -> float | None:
+        """Time that 8,192 chunks took in training the confidence model; None without a log.
+
+        The median over epochs, so that compilation does not count. Seeds that trained together
+        share their time.
+        """
+        speeds = [
+            entry["chunks_per_s"]
+            for entry in self.log
+            if (entry.get("kind"), entry.get("model")) == ("train", "confidence")
+            and entry.get("chunks_per_s")
+        ]
+        return paper.CHUNKS_PER_EPOCH / float(np.median(speeds)) if speeds else None
+
+    def class_scores(self, variant: str, kind: str) -> dict[str, float]:
+        """Average precision of each class on the test split, percent, averaged over tolerances."""
+        classes = self.metrics.get("test", {}).get(variant, {}).get("per_class", {})
+        return {name: scores[kind] for name, scores in classes.items()}
+
+
+@dataclass(frozen=True)
+class Row:
+    """The trainings (seeds) of one method, a row of the tables."""
+
+    name: str
+    paper_row: str
+    path: Path
+    runs: tuple[Run, ...]
+    unfinished: tuple[str, ...]  # one line for each seed that has no result, and why
+
+    def spread(self, variant: str, kind: str) -> "Spread | None":
+        """Mean and spread over the seeds of a test average-mAP; None if no seed has it."""
+        scores = [run.score(variant, kind) for run in self.runs]
+        return spread([score for score in scores if score is not None])
+
+
+class Spread(NamedTuple):
+    """Mean over seeds and their sample standard deviation (None for a single seed)."""
+
+    mean: float
+    std: float | None
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.mean:.1f}" if self.std is None else f"{self.mean:.1f} ± {self.std:.1f}"
+
+
+def spread(values: Sequence[float]) -> Spread | None:
+    """Summary of one value per seed; None for none."""
+    if not values:
+        return None
+    std = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return Spread(float(np.mean(values)), std, len(values))
+
+
+def read_rows(directories: Sequence[Path]) -> list[Row]:
+    """Every row below `directories`: each a run, a folder of seeds, or a study of such rows.
+
+    Rows come in the order of the paper's tables, others after them by folder.
+
+    Raises:
+      InputError: a directory is none of these.
+    """
+    paths: list[Path] = []
+    for directory in directories:
+        if not directory.is_dir():
+            raise InputError(f"no such directory: {directory}")
+        found = [directory] if _is_row(directory) else _study(directory)
+        if not found:
+            raise InputError(
+                f"{directory} is no run directory: neither it nor its folders hold a config.json;"
+                " name a folder that spotting.main wrote"
+            )
+        paths += [path for path in found if path not in paths]
+    rows = [_read_row(path) for path in paths]
+    order = {row.name: place for place, row in enumerate(paper.TABLE_1)}
+    rows.sort(key=lambda row: order.get(row.paper_row, len(order)))
+    return _distinct_names(rows)
+
+
+def _study(directory: Path) -> list[Path]:
+    return [path for path in sorted(directory.iterdir()) if path.is_dir() and _is_row(path)]
+
+
+def _seeds(directory: Path) -> list[Path]:
+    found = [path for path in directory.glob("seed_*") if path.name[5:].isdigit() and path.is_dir()]
+    return sorted(found, key=lambda path: int(path.name[5:]))
+
+
+def _is_row(directory: Path) -> bool:
+    return (directory / "config.json").is_file() or bool(_seeds(directory))
+
+
+def read_run(path: Path) -> Run:
+    """The finished run in a run directory.
+
+    Raises:
+      InputError: its config.json or metrics.json is missing or broken.
+    """
+    config, metrics = (_read_json(path / name) for name in ("config.json", "metrics.json"))
+    thresholds = path / "thresholds.json"
+    limits = _read_json(thresholds) if thresholds.is_file() else None
+    return Run(path, config, metrics, read_log(path / "log.jsonl"), limits)
+
+
+def _read_row(path: Path) -> Row:
+    runs, unfinished = [], []
+    paper_row = ""
+    for leaf in _seeds(path) or [path]:
+        try:
+            paper_row = paper_row or _read_json(leaf / "config.json").get("paper_row", "")
+            runs.append(read_run(leaf))
+        except InputError as error:
+            unfinished.append(str(error))
+    return Row(paper_row or path.resolve().name, paper_row, path, tuple(runs), tuple(unfinished))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path.parent}: no {path.name}; failed, or not finished") from None
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON ({error}); run the training again") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: not a JSON object; run the training again")
+    return value
+
+
+def read_log(path: Path) -> tuple[dict[str, Any], ...]:
+    """The objects of a log.jsonl; a line cut short by a kill is left out, a missing file is ()."""
+    if not path.is_file():
+        return ()
+    entries = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            entries.append(json.loads(line))
+        except ValueError:
+            continue
+    return tuple(entry for entry in entries if isinstance(entry, dict))
+
+
+def _distinct_names(rows: list[Row]) -> list[Row]:
+    """Of rows that reproduce one row of the paper the first stands in its place in the tables.
+
+    The others follow under a name that tells their folder.
+    """
+    seen: set[str] = set()
+    distinct = []
+    for row in rows:
+        if row.name in seen:
+            row = replace(row, name=f"{row.name} ({row.path})", paper_row="")
+        seen.add(row.name)
+        distinct.append(row)
+    return distinct
+
+
+def scale_notes(rows: Sequence[Row]) -> list[str]:
+    """What shrank the studies that the rows belong to, each note once; empty at full scale."""
+    notes = [run.config.get("scale_note", "") for row in rows for run in row.runs]
+    return [note for note in dict.fromkeys(notes) if note]

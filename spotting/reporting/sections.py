@@ -1,0 +1,181 @@
+"""The sections of the report, each from the study's figures to tables and drawings."""
+
+import html
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from spotting.reporting import curves, gains, paper, tables
+from spotting.reporting.details import row_details
+from spotting.reporting.games import timeline_games
+from spotting.reporting.measures import TOLERANCES, Measures
+from spotting.reporting.study import MeasuredRow, Study, timeline_predictions
+from spotting.reporting.tables import NONE, WITH, WITHOUT, Table
+from spotting.reporting.timeline import timeline_section
+
+escape = html.escape
+
+_SHOWN_TOLERANCES = (1, 2, 3, 4, 5, 10, 15, 20)
+
+
+class Section(NamedTuple):
+    """A part of the report; the tables go into the Markdown too."""
+
+    anchor: str
+    title: str
+    html: str = ""
+    tables: Sequence[tuple[str, Table]] = ()  # heading, table
+    html_below: str = ""
+
+
+def all_sections(study: Study) -> list[Section]:
+    """The sections that the study has figures for, in reading order."""
+    rows = [row.row for row in study.finished]
+    found = [
+        Section("table-1", "Table 1", tables=[("", tables.table_1(rows, study.comparable))]),
+        Section("table-2", "Table 2", tables=[("", tables.table_2(rows, study.comparable))]),
+    ]
+    found_gains = gains.measure_gains(rows)
+    if found_gains:
+        found.append(
+            Section(
+                "gains",
+                "What each component adds",
+                "<p>Points of average-mAP, mean and standard deviation over seeds.</p>"
+                + curves.legend([("s0", "loose"), ("s1", "tight")])
+                + f"<figure>{curves.gain_plot(found_gains)}</figure>",
+                [("", gains.gains_table(found_gains))],
+            )
+        )
+    measured = [row for row in study.finished if row.measures[WITH]]
+    if measured:
+        found.append(_figure_2(measured))
+        found.append(_temporal_error(measured))
+    if any(run.class_scores(WITH, "tight") for row in rows for run in row.runs):
+        per_class = [
+            (f"{kind.capitalize()} average AP (%)", tables.per_class(rows, kind))
+            for kind in ("tight", "loose")
+        ]
+        found.append(Section("classes", "Average precision by class", tables=per_class))
+    if study.finished:
+        found.append(_details(study))
+    found += _timeline(study)
+    found.append(Section("runs", "Trainings", tables=[("", _runs(study))]))
+    return found
+
+
+def _figure_2(measured: Sequence[MeasuredRow]) -> Section:
+    panels: dict[str, list[tuple[str, MeasuredRow]]] = {}
+    for row in measured:
+        method, features = paper.split_name(row.row.paper_row)
+        panels.setdefault(features, []).append((method or row.row.name, row))
+    methods = list(dict.fromkeys(name for members in panels.values() for name, _ in members))
+    drawn, body = [], []
+    for features, members in panels.items():
+        lines = []
+        for name, row in members:
+            series = methods.index(name)
+            lines.append(curves.Line(name, series, False, _curve(row.measures[WITH])))
+            if row.measures[WITHOUT] and _shows_without(row, len(members)):
+                name = f"{name} {paper.WITHOUT_DISPLACEMENT}"
+                lines.append(curves.Line(name, series, True, _curve(row.measures[WITHOUT])))
+        heading = f"<h3>{escape(features)}</h3>" if features else ""
+        label = f"mAP against tolerance, {features}"
+        drawn.append(f"{heading}<figure>{curves.tolerance_curves(lines, label)}</figure>")
+        for line in lines:
+            mean = line.values.mean(axis=0)
+            cells = [f"{mean[TOLERANCES.index(d)]:.1f}" for d in _SHOWN_TOLERANCES]
+            body.append((line.name, features, *cells))
+    columns = ("Method", "Features", *(f"{d} s" for d in _SHOWN_TOLERANCES))
+    text = (
+        "<p>mAP (%) against the matching tolerance, 1 to 20 s; mean over seeds, the band is one"
+        f" standard deviation. {paper.WITHOUT_DISPLACEMENT}: the displacement step of"
+        " post-processing skipped.</p>"
+    )
+    note = (
+        f"The paper's Figure 2 draws {', '.join(paper.FIGURE_2_LINES)} on"
+        f" {paper.FIGURE_2_FEATURES}, without printing the values."
+    )
+    table = Table(columns, body, 2, (note,))
+    return Section("figure-2", "Figure 2", text + "".join(drawn), [("", table)])
+
+
+def _shows_without(row: MeasuredRow, lines: int) -> bool:
+    """Where the paper has the line, and where few lines leave room for it."""
+    published = {result.name for result in paper.TABLE_2}
+    return lines <= 3 or paper.without_displacement(row.row.paper_row) in published
+
+
+def _curve(measures: Sequence[Measures]) -> np.ndarray:
+    return np.stack([each.map_by_tolerance for each in measures])
+
+
+def _temporal_error(measured: Sequence[MeasuredRow]) -> Section:
+    body = []
+    for row in measured:
+        for variant, name in ((WITH, "with displacement"), (WITHOUT, paper.WITHOUT_DISPLACEMENT)):
+            runs = row.measures[variant]
+            if not runs:
+                continue
+            errors = np.abs(np.concatenate([run.errors for run in runs]))
+            shares = [f"{100 * np.mean(errors <= reach):.1f}" for reach in (0.5, 1, 2, 5)]
+            matched = 100 * len(errors) / sum(run.looked_for for run in runs)
+            median = f"{np.median(errors):.2f}" if len(errors) else NONE
+            body.append(
+                (
+                    row.row.name,
+                    name,
+                    f"{matched:.1f}",
+                    median,
+                    *(shares if len(errors) else [NONE] * 4),
+                )
+            )
+    columns = ("Method", "Post-processing", "matched (%)", "median |error| (s)")
+    columns += tuple(f"within {reach:g} s (%)" for reach in (0.5, 1, 2, 5))
+    note = (
+        "Of each class as many of the most confident spots as there are actions in truth, matched"
+        " within 10 s on either side; all seeds together. Shares are of the matched spots."
+    )
+    return Section("errors", "Temporal error", tables=[("", Table(columns, body, 2, (note,)))])
+
+
+def _details(study: Study) -> Section:
+    rows = study.finished
+    options = "".join(f"<option>{escape(row.row.name)}</option>" for row in rows)
+    parts = [
+        '<p class="controls" hidden><label>Method <select id="row-choice">'
+        f"{options}</select></label></p>"
+    ]
+    for row in rows:
+        drawn = row_details(row, study.truth)
+        parts.append(f'<div class="row-details"><h3>{escape(row.row.name)}</h3>{drawn}</div>')
+    return Section("details", "One method in detail", "".join(parts))
+
+
+def _timeline(study: Study) -> list[Section]:
+    predictions = timeline_predictions(study)
+    if not predictions:
+        return []
+    thresholds = {
+        row.row.name: limits
+        for row in study.finished
+        if (limits := row.row.runs[0].thresholds) and row.row.name in predictions
+    }
+    games = timeline_games(study.truth, predictions)
+    drawn = timeline_section(games, study.truth.dataset.classes, thresholds)
+    seeds = "<p>Spots of the first training of each method, with displacement.</p>"
+    return [Section("game", "Timeline of a game", seeds + drawn)]
+
+
+def _runs(study: Study) -> Table:
+    body = []
+    for row in study.rows:
+        for run in row.row.runs:
+            scores = [run.score(WITH, kind) for kind in ("loose", "tight")]
+            figures = [NONE if score is None else f"{score:.1f}" for score in scores]
+            origin = [str(run.start(key) or NONE) for key in ("device", "revision")]
+            body.append((row.row.name, str(run.path), *origin, *figures))
+        for reason in row.row.unfinished:
+            body.append((row.row.name, reason, NONE, NONE, NONE, NONE))
+    return Table(("Method", "Run directory", "Device", "Code", "loose", "tight"), body, 4)

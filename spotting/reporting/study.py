@@ -1,0 +1,142 @@
+"""Everything that a report is about: the rows, the truth, and what was measured of each run."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from spotting.data.annotations import Prediction
+from spotting.errors import InputError
+from spotting.reporting.games import MissingTruth, Truth, read_predictions, read_truth
+from spotting.reporting.measures import Measures, measure
+from spotting.reporting.runs import Row, Run, scale_notes
+from spotting.reporting.tables import WITH, WITHOUT
+
+
+@dataclass(frozen=True)
+class MeasuredRow:
+    """A row with what its runs' spots show: for each variant one result for each seed.
+
+    The lists are empty where there are no spots or no truth.
+    """
+
+    row: Row
+    measures: dict[str, list[Measures]]
+
+
+@dataclass(frozen=True)
+class Study:
+    """The rows of a report, all on one data set, and what could not be looked at."""
+
+    rows: tuple[MeasuredRow, ...]
+    truth: Truth | None
+    missing: tuple[str, ...]
+
+    @property
+    def finished(self) -> list[MeasuredRow]:
+        """The rows with at least one finished run."""
+        return [row for row in self.rows if row.row.runs]
+
+    @property
+    def data_name(self) -> str:
+        """The data set, as a reader knows it."""
+        return self.truth.dataset.name if self.truth else "data that is not at hand"
+
+    @property
+    def comparable(self) -> bool:
+        """Whether the data is SoccerNet-v2, so that the paper's levels are a measure."""
+        return self.truth is not None and self.truth.is_soccernet_v2
+
+    def title(self) -> str:
+        """Names the data, and whatever shrank the study."""
+        notes = scale_notes([row.row for row in self.rows])
+        return f"Action spotting on {self.data_name}" + "".join(f" ({note})" for note in notes)
+
+    def summary(self) -> str:
+        """A few sentences on data, trainings and terms."""
+        parts = []
+        if self.truth:
+            actions = sum(map(len, self.truth.events))
+            parts.append(
+                f"{self.data_name}, {self.truth.split} split: {len(self.truth.halves)} halves with"
+                f" {actions:,} actions of {len(self.truth.dataset.classes)} classes."
+            )
+        runs = sum(len(row.row.runs) for row in self.rows)
+        parts.append(f"{_count(len(self.finished), 'method')}, {_count(runs, 'training')}.")
+        parts.append(
+            "Average-mAP (loose) is over tolerances of 5 to 60 s, tight average-mAP over 1 to 5 s,"
+            " in percent."
+        )
+        return " ".join(parts)
+
+    def warnings(self) -> list[str]:
+        """What a reader must know before the figures."""
+        lines = []
+        if not self.comparable:
+            lines.append(
+                f"Ours: {self.data_name}. The paper's: SoccerNet-v2. The paper's figures stand"
+                " beside ours to show which row is which and how its components act; comparing"
+                " levels across data sets means nothing, so no differences are given."
+            )
+        for row in self.rows:
+            lines += [f"No result for {row.row.name}: {reason}" for reason in row.row.unfinished]
+        return [*lines, *self.missing]
+
+
+def read_study(rows: Sequence[Row], progress: Callable[[str], None]) -> Study:
+    """Reads the truth and measures every run's spots against it.
+
+    Args:
+      rows: See `runs.read_rows`.
+      progress: Gets a line before each run is read.
+
+    Raises:
+      InputError: the runs are on several data sets, or a file of results or labels is broken.
+    """
+    truth, missing = _common_truth([run for row in rows for run in row.runs])
+    measured = []
+    for row in rows:
+        measures: dict[str, list[Measures]] = {WITH: [], WITHOUT: []}
+        for run in row.runs if truth else ():
+            progress(f"reading {run.path}")
+            for variant, found in measures.items():
+                predictions = read_predictions(run, variant, truth)
+                if predictions is not None:
+                    found.append(measure(truth.events, predictions, truth.dataset.classes))
+                elif variant == WITH:
+                    missing.append(f"{run.path}: no results folder, so its spots are not shown")
+        measured.append(MeasuredRow(row, measures))
+    return Study(tuple(measured), truth, tuple(missing))
+
+
+def _common_truth(runs: Sequence[Run]) -> tuple[Truth | None, list[str]]:
+    """The truth of all runs; without it, why the figures that need it are left out."""
+    truths: dict[Path, Truth] = {}
+    missing: dict[Path, str] = {}
+    for run in runs:
+        root = run.data_root
+        if root not in truths and root not in missing:
+            try:
+                truths[root] = read_truth(run)
+            except MissingTruth as error:
+                missing[root] = f"Figures that need the truth are left out: {error}"
+    names = {truth.dataset.name for truth in truths.values()}
+    if len(names) > 1:
+        several = ", ".join(sorted(names))
+        raise InputError(f"the runs are on several data sets, {several}: report each by itself")
+    if missing or not truths:
+        return None, list(missing.values())
+    return next(iter(truths.values())), []
+
+
+def timeline_predictions(study: Study) -> dict[str, list[list[Prediction]]]:
+    """The spots of each method's first training, with displacement."""
+    found = {}
+    for row in study.finished if study.truth else ():
+        predictions = read_predictions(row.row.runs[0], WITH, study.truth)
+        if predictions is not None:
+            found[row.row.name] = predictions
+    return found
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")

@@ -1,0 +1,221 @@
+"""The interactive timeline: what happened and what was spotted, by class, for any half.
+
+The drawing is done in the browser (assets/timeline.js) from data embedded in the page, which needs
+no network. Without truth it shows the spots alone.
+"""
+
+import html
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from spotting.data.annotations import Event, Prediction
+from spotting.files import write_text_atomic
+from spotting.reporting.page import page
+
+MAX_SPOTS = 200_000
+"""Spots in one page, about 2.5 MB of it; beyond this the least confident are left out."""
+
+LEAST_CONFIDENCE = 0.01
+
+_TOLERANCES = (1, 2, 3, 4, 5, 10, 20, 30, 60)
+
+_KEYS = (
+    ("truth", "M9 1V17", "in truth (dashed: not shown on the picture)"),
+    ("hit", "M4 9a5 5 0 1 0 10 0a5 5 0 1 0-10 0Z", "hit, joined to its truth"),
+    ("miss", "M9 3l6 6l-6 6l-6-6Z", "miss"),
+    ("false", "M5 5l8 8m0-8l-8 8", "false alarm"),
+)
+
+
+@dataclass(frozen=True)
+class TimelineHalf:
+    """One half: its spots by each system, and the truth if there is any.
+
+    `seconds` is its length. `spots` maps the name of a system to what it predicted for this half;
+    every half of a page has the same systems. `events` is None where nobody has labelled the half.
+    """
+
+    number: int
+    seconds: float
+    spots: Mapping[str, Sequence[Prediction]]
+    events: Sequence[Event] | None = None
+
+
+@dataclass(frozen=True)
+class TimelineGame:
+    """A game by its name (shown to the reader) and its halves."""
+
+    name: str
+    halves: Sequence[TimelineHalf]
+
+
+def write_timeline_page(
+    path: str | os.PathLike,
+    games: Sequence[TimelineGame],
+    classes: Sequence[str],
+    thresholds: Mapping[str, float] | None = None,
+    title: str = "What was spotted when",
+) -> None:
+    """Writes a self-contained HTML page with the timeline of any of the games.
+
+    Args:
+      path: The file to write.
+      games: At least one, each with at least one half.
+      classes: The classes in the order of the lanes; spots of others are left out.
+      thresholds: For each class the confidence from which on spots are shown, if known; without
+        them one threshold, which the reader moves, holds for all classes.
+      title: Heading of the page.
+    """
+    systems = dict.fromkeys(name for game in games for half in game.halves for name in half.spots)
+    every_threshold = dict.fromkeys(systems, thresholds) if thresholds else {}
+    body = timeline_section(games, classes, every_threshold)
+    write_text_atomic(path, page(title, body, timeline=True))
+
+
+def timeline_section(
+    games: Sequence[TimelineGame],
+    classes: Sequence[str],
+    thresholds: Mapping[str, Mapping[str, float]],
+) -> str:
+    """The timeline as HTML, with its data, to stand in a page made with `timeline=True`.
+
+    Args:
+      games: See `write_timeline_page`.
+      classes: See `write_timeline_page`.
+      thresholds: Of the systems that have them, a threshold for each class.
+    """
+    data, floor = timeline_data(games, classes, thresholds)
+    # "</" would end the script element, wherever it stands in a name.
+    embedded = json.dumps(data, separators=(",", ":"), ensure_ascii=False).replace("</", "<\\/")
+    has_truth = any(half.events is not None for game in games for half in game.halves)
+    keys = "".join(
+        f'<span><svg viewBox="0 0 18 18" aria-hidden="true"><path class="{css}" d="{shape}"/></svg>'
+        f"{name}</span>"
+        for css, shape, name in (_KEYS if has_truth else [(*_KEYS[1][:2], "spot")])
+    )
+    note = f"Spots of confidence under {floor:.2f} are left out to keep this file small."
+    matching = (
+        " Hits are found as SoccerNet's evaluator finds them: a tolerance of 5 s accepts 2.5 s to"
+        " either side, counted in half seconds; truths in order of time take the most confident"
+        " free spot in reach."
+        if has_truth
+        else ""
+    )
+    tolerances = "".join(
+        f"<option value={d}{' selected' if d == 5 else ''}>{d} s (±{d / 2:g} s)</option>"
+        for d in _TOLERANCES
+    )
+    return f"""
+<p>Height inside a lane is confidence; the dotted line is the threshold, small grey dots below it
+are spots not counted.</p>
+<p class="key-list">{keys}</p>
+<noscript><p class="warning">The timeline needs JavaScript.</p></noscript>
+<div id="timeline" class="timeline">
+<div class="controls">
+<label>Game <select data-part="game"></select></label>
+<label>Half <select data-part="half"></select></label>
+<label>Method <select data-part="system"></select></label>
+<label>Threshold <input type="range" data-part="threshold" min="0" max="1" step="0.01" value="0.5">
+<output data-part="shown"></output></label>
+<label><input type="checkbox" data-part="own"> each class its own (best F1 on validation)</label>
+<label>Tolerance <select data-part="tolerance">{tolerances}</select></label>
+<span><button data-part="in">Zoom in</button> <button data-part="out">Zoom out</button>
+<button data-part="whole">Whole half</button></span>
+</div>
+<p class="summary" data-part="summary" role="status"></p>
+<svg class="lanes" data-part="lanes" tabindex="0" role="application"
+ aria-label="Timeline of truth and spots; arrow keys move, plus and minus zoom"></svg>
+<svg class="overview" data-part="overview" role="img" aria-label="The whole half in little"></svg>
+<div class="tip" data-part="tip" hidden></div>
+<details><summary data-part="list-title"></summary>
+<div class="scroll"><table data-part="list"></table></div></details>
+<p class="note help">Point at a mark for its time, class, confidence and error; click to keep it.
+Drag to move; ctrl + wheel, pinch or double click to zoom; or drag the window in the strip.</p>
+<p class="note">{html.escape(note + matching)}</p>
+</div>
+<script type="application/json" id="timeline-data">{embedded}</script>"""
+
+
+def timeline_data(
+    games: Sequence[TimelineGame],
+    classes: Sequence[str],
+    thresholds: Mapping[str, Mapping[str, float]],
+) -> tuple[dict[str, Any], float]:
+    """What the page's script reads, and the confidence below which spots were left out.
+
+    Truth and spots are flat lists of (class index, milliseconds, value); the value of a truth is
+    whether it is visible, that of a spot its confidence in ten-thousandths.
+    """
+    index = {name: k for k, name in enumerate(classes)}
+    systems = list(dict.fromkeys(s for game in games for half in game.halves for s in half.spots))
+    floor = _least_confidence(games)
+
+    def spots(half: TimelineHalf, system: str) -> list[int]:
+        flat: list[int] = []
+        for spot in half.spots.get(system, ()):
+            if spot.confidence >= floor and spot.label in index:
+                flat += (
+                    index[spot.label],
+                    round(1000 * spot.position),
+                    round(10000 * spot.confidence),
+                )
+        return flat
+
+    def truth(half: TimelineHalf) -> list[int] | None:
+        if half.events is None:
+            return None
+        known = [event for event in half.events if event.label in index]
+        return [
+            value
+            for event in known
+            for value in (index[event.label], round(1000 * event.position), int(event.visible))
+        ]
+
+    data = {
+        "classes": list(classes),
+        "systems": [
+            {
+                "name": system,
+                "thresholds": [thresholds[system].get(name, 1.0) for name in classes]
+                if system in thresholds
+                else None,
+            }
+            for system in systems
+        ],
+        "games": [
+            {
+                "name": game.name,
+                "halves": [
+                    {
+                        "number": half.number,
+                        "seconds": half.seconds,
+                        "truth": truth(half),
+                        "spots": [spots(half, system) for system in systems],
+                    }
+                    for half in game.halves
+                ],
+            }
+            for game in games
+        ],
+    }
+    return data, floor
+
+
+def _least_confidence(games: Sequence[TimelineGame]) -> float:
+    """The confidence from which on all spots fit in a page, in hundredths."""
+    confidences = sorted(
+        (
+            spot.confidence
+            for game in games
+            for half in game.halves
+            for spots in half.spots.values()
+            for spot in spots
+        ),
+        reverse=True,
+    )
+    if len(confidences) <= MAX_SPOTS:
+        return LEAST_CONFIDENCE
+    return max(LEAST_CONFIDENCE, int(100 * confidences[MAX_SPOTS] + 1) / 100)
