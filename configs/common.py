@@ -15,7 +15,7 @@ def get_config() -> ConfigDict:
 
     # Trainings to run, each with its own initialisation, chunks and mixup; together in one program.
     config.seeds = (0,)
-    # The row of the paper's tables that this reproduces; shown in reports beside the paper's figures.
+    # The row of the paper's tables that this reproduces, for reports.
     config.paper_row = ""
     # How the study was shrunk, in words, for the titles of reports; empty at full scale.
     config.scale_note = ""

@@ -39,7 +39,9 @@ class RunLog:
         if self._file:
             now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
             entry = {"time": now, "kind": kind, **values}
-            self._file.write(json.dumps(entry, default=str) + "\n")
+            # JSON has no NaN.
+            entry = {k: None if v != v else v for k, v in entry.items()}
+            self._file.write(json.dumps(entry, default=str, ensure_ascii=False) + "\n")
             self._file.flush()
 
     def curve(self, kind: str, model: str, epoch: int, **scalars: float) -> None:

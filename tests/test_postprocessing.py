@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+
+from spotting.errors import InputError
+from spotting.postprocessing import Suppression, score_map
+
+
+def _one_peak(frame, num_frames=300, num_classes=2):
+    confidence = np.full((num_frames, num_classes), 0.01, np.float32)
+    confidence[frame] = 0.9
+    return confidence
+
+
+def test_displacement_moves_the_peak():
+    displacement = np.full((300, 2), 2.5, np.float32)  # rounds half to even
+    scores = score_map(_one_peak(50), displacement, 2.0, Suppression())
+    assert (scores.argmax(axis=0) == 52).all()
+    assert scores.shape == (300, 2)
+    still = score_map(_one_peak(50), None, 2.0, Suppression())
+    assert (still.argmax(axis=0) == 50).all()
+
+
+def test_nothing_is_spotted_in_the_padding():
+    confidence = np.ones((5, 1), np.float32)
+    scores = score_map(confidence, np.full((5, 1), 9.0, np.float32), 2.0, Suppression())
+    np.testing.assert_array_equal(scores[:, 0], [-1, -1, -1, -1, 1])
+
+
+def test_a_window_for_each_class():
+    confidence = np.zeros((100, 2), np.float32)
+    confidence[[40, 48]] = [[0.9], [0.8]]
+    scores = score_map(confidence, None, 2.0, Suppression("hard", (2.0, 20.0)))
+    assert scores[48, 0] == np.float32(0.8)
+    assert scores[48, 1] == -1
+
+
+def test_soft_suppression_decays():
+    confidence = np.zeros((100, 1), np.float32)
+    confidence[[40, 44]] = [[0.9], [0.8]]
+    scores = score_map(confidence, None, 2.0, Suppression("soft", (4.0,)))
+    assert scores[44, 0] == np.float32(0.4)  # 4 of 8 frames away
+
+
+def test_unfit_settings():
+    with pytest.raises(InputError, match="'hard' or 'soft'"):
+        Suppression("medium")
+    with pytest.raises(InputError, match="must be > 0"):
+        Suppression("hard", (0.0,))
+    with pytest.raises(InputError, match="3 values for 2 classes"):
+        score_map(_one_peak(1), None, 2.0, Suppression("hard", (1.0, 2.0, 3.0)))

@@ -1,0 +1,108 @@
+import json
+import re
+
+import pytest
+
+from configs import (
+    common,
+    te_base_resnet_pca,
+    te_small_resnet_pca,
+    unet_combination,
+    unet_resnet_pca,
+)
+from spotting import settings
+from spotting.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("module", "argument", "row"),
+    [
+        (unet_resnet_pca, "du", "DU ResNet+PCA"),
+        (unet_resnet_pca, "sam", "DU+SAM ResNet+PCA"),
+        (unet_resnet_pca, None, "DU+SAM+mixup ResNet+PCA"),
+        (te_small_resnet_pca, None, "DTES+SAM+mixup ResNet+PCA"),
+        (te_base_resnet_pca, None, "DTEB+SAM+mixup ResNet+PCA"),
+        (unet_combination, "du", "DU Combination"),
+        (unet_combination, "sam", "DU+SAM Combination"),
+        (unet_combination, None, "DU+SAM+mixup Combination"),
+    ],
+)
+def test_the_eight_rows_of_table_1(module, argument, row):
+    config = module.get_config(argument)
+    settings.check(config)
+    assert config.paper_row == row
+    assert (config.confidence.rho > 0) == (config.displacement.rho > 0) == ("SAM" in row)
+    assert (config.confidence.mixup_alpha > 0) == ("mixup" in row)
+    assert settings.steps_per_epoch(config) == (128 if "DTEB" in row else 32)
+    assert settings.check_chunk(config, 1.0 if "Combination" in row else 2.0) in (112, 224)
+
+
+def test_unknown_ablation():
+    with pytest.raises(ValueError, match="unknown config argument 'mixup'"):
+        unet_resnet_pca.get_config("mixup")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("confidence.rho", -0.5, "0 or more"),
+        ("training.epochs", 0, "greater than 0"),
+        ("training.chunks_per_epoch", 1000, "a multiple of training.batch_size"),
+        ("anchors.positive_share", 1.5, "between 0 and 1"),
+        ("model.trunk", "lstm", "one of unet, transformer"),
+        ("model.reduction", (256, 0), "positive"),
+        ("seeds", (1, 1), "distinct"),
+        ("seeds", (), "distinct"),
+    ],
+)
+def test_values_out_of_range_are_named(field, value, message):
+    config = common.get_config()
+    config.update_from_flattened_dict({field: value})
+    pattern = re.escape(f"config.{field} is ") + f".*{message}"
+    with pytest.raises(InputError, match=pattern):
+        settings.check(config)
+
+
+def test_postprocessing_out_of_range():
+    config = common.get_config()
+    config.postprocessing.window = (0.0,)
+    with pytest.raises(InputError, match="must be > 0"):
+        settings.check(config)
+
+
+def test_chunk_that_the_trunk_cannot_take():
+    config = common.get_config()
+    config.model.levels = 8
+    with pytest.raises(InputError, match="8 U-net levels cannot halve"):
+        settings.check_chunk(config, 2.0)
+    config.model.update(trunk="transformer", width=100, num_heads=3)
+    with pytest.raises(InputError, match="not a multiple of model.num_heads"):
+        settings.check_chunk(config, 2.0)
+
+
+def test_a_folder_belongs_to_one_config(tmp_path):
+    config = common.get_config()
+    settings.check_workdir(config, tmp_path)
+    settings.save(config, tmp_path)
+    settings.check_workdir(config, tmp_path)
+
+    config.data.root = "elsewhere"
+    config.data.loader = "stream"
+    config.devices.count = 3
+    config.logging.progress = False
+    settings.check_workdir(config, tmp_path)
+
+    config.confidence.rho = 0.1
+    with pytest.raises(InputError, match=r"differs in confidence\.rho; choose another --workdir"):
+        settings.check_workdir(config, tmp_path)
+
+
+def test_a_saved_config_describes_the_same_run(tmp_path):
+    config = unet_combination.get_config()
+    settings.save(config, tmp_path)
+    loaded = settings.load(tmp_path)
+    settings.check(loaded)
+    assert json.dumps(loaded.to_dict()) == json.dumps(config.to_dict())
+    assert settings.network(loaded, "confidence", 17) == settings.network(config, "confidence", 17)
+    with pytest.raises(InputError, match="not a run folder"):
+        settings.load(tmp_path / "nothing")
