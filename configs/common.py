@@ -5,16 +5,20 @@ can be set: --config.training.epochs=10.
 """
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
 
 ABLATIONS = ("du", "sam", "sam_mixup")
+PAPER_SEEDS = (0, 1, 2, 3, 4)  # the paper's figures are means of five trainings
 
 
 def get_config() -> ConfigDict:
     """The fields that all experiments share."""
     config = ConfigDict()
 
-    # Trainings to run, each with its own initialisation, chunks and mixup; together in one program.
+    # Trainings to run, each with its own initialisation, chunks and mixup.
     config.seeds = (0,)
+    # How many of them train together in one program; 0: as many as the accelerator's memory holds.
+    config.seeds_at_once = 0
     # The row of the paper's tables that this reproduces, for reports.
     config.paper_row = ""
     # How the study was shrunk, in words, for the titles of reports; empty at full scale.
@@ -72,6 +76,27 @@ def get_config() -> ConfigDict:
     )
     config.displacement = ConfigDict({"learning_rate": 2e-3, "weight_decay": 5e-4, "rho": 0.0})
 
+    # What python -m spotting.tune tries, one list after the other, on the validation split; an empty
+    # list is left out.
+    config.tune = tune = ConfigDict()
+    tune.confidence = ConfigDict(
+        {
+            "learning_rate": (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3),
+            "rho": (0.0, 0.1, 0.2, 0.5, 1.0, 2.0),
+            "weight_decay": (0.0, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3),
+            "mixup_alpha": (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0),
+        }
+    )
+    tune.displacement = ConfigDict(
+        {
+            "learning_rate": (2e-4, 5e-4, 1e-3, 2e-3, 5e-3),
+            "rho": (0.0, 0.1, 0.2, 0.5, 0.7, 1.0),
+            "weight_decay": (0.0, 1e-4, 2e-4, 5e-4, 1e-3),
+        }
+    )
+    tune.window = (3.0, 4.0, 6.0, 8.0, 10.0, 12.0, 15.0, 20.0, 25.0, 30.0, 40.0)  # seconds
+    tune.measure = "loose"  # average-mAP, or "tight", by which the window is chosen
+
     config.inference = inference = ConfigDict()
     inference.border = 50.0  # seconds of a chunk's output dropped on either side
     inference.valid_border = 20.0  # the same while training
@@ -110,9 +135,39 @@ def ablate(config: ConfigDict, ablation: str | None, names: str) -> ConfigDict:
         raise ValueError(f"unknown config argument {ablation!r}; one of {', '.join(ABLATIONS)}")
     if ablation != "sam_mixup":
         config.confidence.mixup_alpha = 0.0
+        config.tune.confidence.mixup_alpha = ()
     if ablation == "du":
-        config.confidence.rho = 0.0
-        config.displacement.rho = 0.0
+        for model in ("confidence", "displacement"):
+            config[model].rho = 0.0
+            config.tune[model].rho = ()
     suffix = {"du": "", "sam": "+SAM", "sam_mixup": "+SAM+mixup"}[ablation]
     config.paper_row = names.format(suffix)
     return config
+
+
+def study(rows: tuple[str, ...]) -> ConfigDict:
+    """A study: experiments that one command runs, and what it changes in all of them.
+
+    Besides the fields set here it has those of an experiment: one that is given a value, here or on
+    the command line, has it in every row; the others stay as each row's own config has them.
+
+    Args:
+      rows: configs as --config takes them, in the order in which they are to run.
+    """
+    config = _unset(get_config())
+    config.rows = rows
+    config.seeds = PAPER_SEEDS
+    # Fractions of the rows' own sizes: of the widths of all layers, and of the transformers' layers.
+    config.scale = ConfigDict({"width": 1.0, "depth": 1.0})
+    return config
+
+
+def _unset(fields: ConfigDict) -> ConfigDict:
+    """The same fields with a type but no value."""
+    return ConfigDict(
+        {
+            name: _unset(value) if isinstance(value, ConfigDict) else placeholder(type(value))
+            for name, value in fields.items()
+            if name not in ("paper_row", "scale_note", "tune")
+        }
+    )

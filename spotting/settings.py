@@ -17,7 +17,16 @@ from spotting.training import Hyper, OptimizerSettings
 CONFIG_FILE = "config.json"
 
 # A finished run may be looked at from another place, or gone on with on other devices.
-_FREE_FIELDS = ("data.root", "data.loader", "data.prepared_dir", "devices", "logging")
+_FREE_FIELDS = (
+    "data.root",
+    "data.loader",
+    "data.prepared_dir",
+    "devices",
+    "logging",
+    "scale_note",
+    "seeds_at_once",
+    "tune",
+)
 
 _POSITIVE = (
     "model.projection",
@@ -54,6 +63,7 @@ _NOT_NEGATIVE = (
     "data.resample",
     "devices.count",
     "postprocessing.soft_threshold",
+    "seeds_at_once",
 )
 _FRACTIONS = (
     "anchors.positive_share",
@@ -71,6 +81,7 @@ _CHOICES = {
     "data.normalize": ("none", "max_abs", "standard"),
     "training.select": ("best", "last"),
     "postprocessing.nms": ("hard", "soft"),
+    "tune.measure": ("loose", "tight"),
 }
 
 
@@ -182,8 +193,8 @@ def check_workdir(config: ConfigDict, workdir: Path) -> None:
     """Refuses a run folder that another config made; a new folder is fine.
 
     Raises:
-      InputError: the folder was made by a config that differs in more than data.root, data.loader,
-        devices and logging.
+      InputError: the folder was made by a config that differs in more than where its data is and
+        how it is worked on.
     """
     path = workdir / CONFIG_FILE
     if not path.exists():
