@@ -76,8 +76,8 @@ def get_config() -> ConfigDict:
     )
     config.displacement = ConfigDict({"learning_rate": 2e-3, "weight_decay": 5e-4, "rho": 0.0})
 
-    # What python -m spotting.tune tries, one list after the other, on the validation split; an empty
-    # list is left out.
+    # What python -m spotting.tune tries on the validation split, one list after the other; an
+    # empty one is left out.
     config.tune = tune = ConfigDict()
     tune.confidence = ConfigDict(
         {
@@ -157,7 +157,7 @@ def study(rows: tuple[str, ...]) -> ConfigDict:
     config = _unset(get_config())
     config.rows = rows
     config.seeds = PAPER_SEEDS
-    # Fractions of the rows' own sizes: of the widths of all layers, and of the transformers' layers.
+    # Fractions of the rows' own sizes: of all layers' widths, and of the transformers' layers.
     config.scale = ConfigDict({"width": 1.0, "depth": 1.0})
     return config
 

@@ -17,7 +17,11 @@ _SAVE_SECONDS = 120.0
 
 
 class DivergedError(ArithmeticError):
-    """A loss stopped being a number."""
+    """A loss stopped being a number; `members` are the indices of those whose did."""
+
+    def __init__(self, message: str, members: Sequence[int]):
+        super().__init__(message)
+        self.members = tuple(members)
 
 
 class Saved(NamedTuple):
@@ -55,7 +59,7 @@ def fit(
     checkpoints: Sequence[Checkpoints],
     logs: Sequence[RunLog],
     progress: bool = True,
-) -> None:
+) -> list[float]:
     """Trains S seeds together, from where their checkpoints are, and leaves the best in them.
 
     Args:
@@ -68,6 +72,10 @@ def fit(
       checkpoints: where, for each seed.
       logs: for each seed.
       progress: whether to show a progress line.
+
+    Returns:
+      The validation score of what each seed's "best" checkpoint holds, NaN without a validation
+      split.
 
     Raises:
       DivergedError: a loss is not finite; the last checkpoint is from before that.
@@ -83,10 +91,12 @@ def fit(
         start = time.monotonic()
         states, metrics = run_epoch(states, epoch - 1)
         loss = np.asarray(metrics.loss).mean(axis=-1)
-        if not np.isfinite(loss).all():
+        diverged = np.flatnonzero(~np.isfinite(loss))
+        if len(diverged):
             raise DivergedError(
                 f"the {name} loss is {loss.tolist()} in epoch {epoch}: lower its learning_rate or "
-                "rho and start in a new --workdir"
+                "rho and start in a new --workdir",
+                diverged.tolist(),
             )
         speed = seeds * schedule.steps * schedule.batch_size / (time.monotonic() - start)
         for seed, log in enumerate(logs):
@@ -122,6 +132,7 @@ def fit(
             f"{speed:,.0f} chunks/s  {duration(left) if epoch > first + 1 else '-'} left",
             final=is_last,
         )
+    return best
 
 
 def _resume(

@@ -9,21 +9,23 @@ import jax.numpy as jnp
 from spotting.notation import Array
 
 
-def draw(key: Array, batch_size: int, alpha: float) -> tuple[Array, Array]:
+def draw(key: Array, batch_size: int, alpha: float | Array) -> tuple[Array, Array]:
     """Draws what to mix with what.
 
     Args:
       key: random key.
       batch_size: B.
-      alpha: both parameters of the Beta distribution; large values mix evenly.
+      alpha: both parameters of the Beta distribution; large values mix evenly, 0 does not mix.
 
     Returns:
       The share of each chunk itself, lambda ~ Beta(alpha, alpha), float32 [B], and the index of the
       chunk that gives the rest, a random permutation, int32 [B].
     """
     share_key, partner_key = jax.random.split(key)
-    shares = jax.random.beta(share_key, alpha, alpha, (batch_size,), jnp.float32)
-    return shares, jax.random.permutation(partner_key, batch_size)
+    # A search trains several alphas in one program, 0 among them, which is no Beta distribution.
+    some = jnp.where(alpha > 0, alpha, 1.0)
+    shares = jax.random.beta(share_key, some, some, (batch_size,), jnp.float32)
+    return jnp.where(alpha > 0, shares, 1.0), jax.random.permutation(partner_key, batch_size)
 
 
 def mix(values: Array, shares: Array, partners: Array) -> Array:
