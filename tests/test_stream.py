@@ -1,0 +1,190 @@
+import itertools
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from scipy.stats import chisquare
+from stream_fixture import CHUNK_FRAMES, marks, write_matches
+from test_blocks import follows_the_law
+
+from spotting.anchors import NO_EVENT, event_offsets
+from spotting.data import blocks, builder, prepared, resident, stream
+from spotting.data.soccernet import label_matrix, open_dataset, read_split
+
+# Halves shorter than a chunk, of whole chunks, and of others.
+GAMES = [(5, 30), (8, 16), (41, 9), (64, 3), (23, 24)]
+LENGTHS = [length for game in GAMES for length in game]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_matches(tmp_path_factory.mktemp("matches"), {"train": GAMES, "valid": [(9, 4)]})
+
+
+@pytest.fixture(scope="module")
+def ready(folder):
+    config = builder.make_config(open_dataset(folder), chunk_frames=CHUNK_FRAMES)
+    return prepared.prepare(config, folder, folder / "prepared")
+
+
+def make_stream(ready, batch_size=6, seed=3, process=0, num_processes=1, shuffle_bytes=1):
+    return stream.Stream(ready, "train", batch_size, seed, process, num_processes, shuffle_bytes)
+
+
+def take(batches, count):
+    return list(itertools.islice(batches, count))
+
+
+def positions(batches):
+    """Half and first frame of each chunk, as its features say."""
+    first = np.concatenate([batch.features[:, 0, :2] for batch in batches]).astype(int)
+    return first[:, 0], first[:, 1]
+
+
+def test_chunks_and_targets_are_those_of_whole_halves(folder, ready):
+    dataset = open_dataset(folder)
+    halves, _ = read_split(dataset, "train")
+    offsets = [
+        event_offsets(label_matrix(half, dataset.classes, dataset.frame_rate, "gameTime")[0])
+        for half in halves
+    ]
+    seen = set()
+    for batch in take(make_stream(ready).batches(), 60):
+        assert batch.features.shape == (6, CHUNK_FRAMES, 4)
+        assert batch.features.dtype == np.float16
+        assert batch.offsets.shape == (6, CHUNK_FRAMES, 3)
+        assert batch.offsets.dtype == np.int16
+        for features, chunk_offsets, valid in zip(*batch, strict=True):
+            half, start = int(features[0, 0]), int(features[0, 1])
+            stop = min(start + CHUNK_FRAMES, LENGTHS[half])
+            num_valid = stop - start
+            assert valid.tolist() == [True] * num_valid + [False] * (CHUNK_FRAMES - num_valid)
+            np.testing.assert_array_equal(
+                features[:num_valid], marks(half, LENGTHS[half])[start:stop]
+            )
+            assert not features[num_valid:].any()
+            np.testing.assert_array_equal(chunk_offsets[:num_valid], offsets[half][start:stop])
+            assert (chunk_offsets[num_valid:] == NO_EVENT).all()
+            seen.add(half)
+    assert seen == set(range(len(LENGTHS)))
+
+
+def test_both_loaders_follow_the_sampling_law(ready):
+    count = 3_000
+    streamed = take(make_stream(ready, 250, seed=0).batches(), count // 250)
+    assert follows_the_law(LENGTHS, CHUNK_FRAMES, *positions(streamed)) > 0.01
+
+    features = [marks(half, length).astype(np.float32) for half, length in enumerate(LENGTHS)]
+    offsets = [np.full((length, 3), NO_EVENT, np.int16) for length in LENGTHS]
+    split = resident.concatenate(features, offsets, CHUNK_FRAMES)
+    half, start = resident.sample_positions(
+        jax.random.key(0), np.array(LENGTHS), count, CHUNK_FRAMES
+    )
+    batch = resident.cut(jax.tree.map(np.asarray, split), half, start, CHUNK_FRAMES)
+    assert isinstance(streamed[0], resident.Batch)
+    batch = jax.tree.map(np.asarray, batch)
+    assert follows_the_law(LENGTHS, CHUNK_FRAMES, *positions([batch])) > 0.01
+
+
+def test_chunks_are_shuffled(ready):
+    """Chunks that were cut one after the other do not stay together."""
+    half, _ = positions(take(make_stream(ready, shuffle_bytes=1 << 20).batches(), 100))
+    length = np.array(LENGTHS)[half]
+    together = np.mean(half[1:] == half[:-1])
+    expected = (length / sum(LENGTHS)).mean()
+    assert together == pytest.approx(expected, abs=0.06)
+
+
+def test_the_seed_gives_the_sequence(ready):
+    first, again, other = (take(make_stream(ready, seed=s).batches(), 12) for s in (3, 3, 4))
+    for one, two in zip(first, again, strict=True):
+        jax.tree.map(np.testing.assert_array_equal, one, two)
+    assert any((a.features != b.features).any() for a, b in zip(first, other, strict=True))
+
+
+# Windows of 16 and of 32 chunks; a pass has 32 chunks.
+@pytest.mark.parametrize("shuffle_bytes", [1, 2 * 16 * CHUNK_FRAMES * 4 * 2])
+def test_it_goes_on_from_any_batch(ready, shuffle_bytes):
+    sequence = make_stream(ready, shuffle_bytes=shuffle_bytes)
+    whole = take(sequence.batches(), 20)
+    for start in (1, 6, 17):
+        for expected, batch in zip(whole[start:], take(sequence.batches(start), 2), strict=False):
+            jax.tree.map(np.testing.assert_array_equal, batch, expected)
+
+
+def test_processes_get_parts_of_one_distribution(ready):
+    layout = ready.layout("train")
+    assert layout.num_frames.tolist() == LENGTHS
+    for num_processes in (1, 2, 4):
+        turns = blocks.turns_per_pass(layout, num_processes, stream.LANES)
+        count = stream.LANES * turns  # chunks of one pass
+        parts = []
+        for process in range(num_processes):
+            part = make_stream(ready, count, process=process, num_processes=num_processes)
+            parts.append(np.stack(positions(take(part.batches(), 6)), 1))
+        assert len({part.tobytes() for part in parts}) == num_processes
+        everything = np.concatenate(parts)
+        drawn = []
+        for index in range(6):
+            plan = [
+                blocks.plan_pass(layout, 3, index, process, num_processes, stream.LANES)
+                for process in range(num_processes)
+            ]
+            drawn += [np.stack([half.ravel(), start.ravel()], 1) for half, start in plan]
+        # Together they cut each chunk that was drawn once, no more and no less.
+        assert sorted(everything.tolist()) == sorted(np.concatenate(drawn).tolist())
+
+
+def test_shuffling_keeps_the_law_of_every_process(ready):
+    part = make_stream(ready, 250, process=1, num_processes=4)
+    half, start = positions(take(part.batches(), 16))
+    counts = np.bincount(half, minlength=len(LENGTHS))
+    assert chisquare(counts, np.array(LENGTHS) / sum(LENGTHS) * len(half)).pvalue > 0.01
+    assert follows_the_law(LENGTHS, CHUNK_FRAMES, half, start) > 0.01
+
+
+def test_batches_go_to_the_device(ready):
+    host = take(make_stream(ready).batches(), 5)
+    mesh = jax.make_mesh((1,), ("batch",))
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch"))
+    for where in (None, sharding):
+        device = list(stream.to_device(host, where))
+        assert len(device) == 5
+        for one, two in zip(device, host, strict=True):
+            assert isinstance(one.features, jax.Array)
+            jax.tree.map(np.testing.assert_array_equal, one, two)
+
+
+def test_an_unknown_split_is_named(ready):
+    with pytest.raises(ValueError, match="no test split"):
+        ready.layout("test")
+
+
+def run_without_tensorflow(code):
+    block = (
+        "import sys\nfor name in ('tensorflow', 'tensorflow_datasets'): sys.modules[name] = None\n"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", block + code], capture_output=True, text=True, check=False
+    )
+
+
+def test_without_tensorflow_it_says_what_to_install():
+    code = """
+from spotting import cli
+def main():
+    from spotting.data import stream
+cli.run(main)
+"""
+    done = run_without_tensorflow(code)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "pip install tensorflow-cpu" in done.stderr
+
+
+def test_the_rest_does_without_tensorflow():
+    modules = "resident, transforms, loader, survey, storage, download, blocks"
+    done = run_without_tensorflow(f"from spotting.data import {modules}\nimport spotting.prepare")
+    assert done.returncode == 0, done.stderr
