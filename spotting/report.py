@@ -8,6 +8,7 @@ default to the first DIR.
 """
 
 import argparse
+import html
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,33 +36,32 @@ def write_report(directories: Sequence[Path], output: Path) -> Path:
       InputError: a directory holds no run, or a results file cannot be read.
     """
     study = read_study(read_rows(directories), progress=lambda line: print(line, file=sys.stderr))
-    write_text_atomic(output / "report.md", _markdown(study))
-    write_text_atomic(output / "report.html", _html(study))
+    parts = sections.all_sections(study)
+    write_text_atomic(output / "report.md", _markdown(study, parts))
+    write_text_atomic(output / "report.html", _html(study, parts))
     return output / "report.html"
 
 
-def _html(study: Study) -> str:
-    parts = sections.all_sections(study)
+def _html(study: Study, parts: Sequence[sections.Section]) -> str:
     links = "".join(f'<a href="#{part.anchor}">{part.title}</a>' for part in parts)
     body = [f"<nav>{links}</nav>"]
-    body += [f'<p class="warning">{sections.escape(line)}</p>' for line in study.warnings()]
+    body += [f'<p class="warning">{html.escape(line)}</p>' for line in study.warnings()]
     for part in parts:
         body.append(f'<section id="{part.anchor}"><h2>{part.title}</h2>')
         body.append(part.html)
         for heading, table in part.tables:
-            body.append(f"<h3>{sections.escape(heading)}</h3>" if heading else "")
+            body.append(f"<h3>{html.escape(heading)}</h3>" if heading else "")
             body.append(to_html(table))
-        body.append(part.html_below)
         body.append("</section>")
-    subtitle = f"<p>{sections.escape(study.summary())}</p>"
+    subtitle = f"<p>{html.escape(study.summary())}</p>"
     with_timeline = any(part.anchor == "game" for part in parts)
     return page(study.title(), "\n".join(body), subtitle, with_timeline)
 
 
-def _markdown(study: Study) -> str:
+def _markdown(study: Study, parts: Sequence[sections.Section]) -> str:
     lines = [f"# {study.title()}\n", f"{study.summary()}\n"]
     lines += [f"> **Note:** {line}\n" for line in study.warnings()]
-    for part in sections.all_sections(study):
+    for part in parts:
         if part.tables:
             lines.append(f"## {part.title}\n")
         for heading, table in part.tables:

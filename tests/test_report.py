@@ -17,7 +17,7 @@ from spotting.report import write_report
 from spotting.reporting import curves, page, paper, svg, tables, timeline
 from spotting.reporting.gains import measure_gains
 from spotting.reporting.measures import TOLERANCES, measure
-from spotting.reporting.runs import Row, Run, read_log, read_rows, spread
+from spotting.reporting.runs import WITH, WITHOUT, Row, Run, read_log, read_rows, spread
 from spotting.reporting.snapshot import write_snapshot
 from spotting.reporting.timeline import TimelineGame, TimelineHalf, write_timeline_page
 
@@ -55,8 +55,8 @@ def make_row(paper_row: str, *scores: tuple[float, float], without: tuple[float,
     runs = []
     for loose, tight in scores:
         variants = {
-            tables.WITH: {"loose": loose, "tight": tight},
-            tables.WITHOUT: {"loose": loose - without[0], "tight": tight - without[1]},
+            WITH: {"loose": loose, "tight": tight},
+            WITHOUT: {"loose": loose - without[0], "tight": tight - without[1]},
         }
         runs.append(Run(Path("x"), {}, {"test": variants}, (), None))
     return Row(paper_row, paper_row, Path("x"), tuple(runs), ())
@@ -108,7 +108,7 @@ def test_gains_of_rows_and_of_displacement():
         make_row(DU, (60, 40), (62, 40), without=(0, 10)),
         make_row(FULL, (70, 50), (76, 50), without=(0, 12)),
     ]
-    rows[1].runs[0].metrics["test"][tables.WITHOUT]["tight"] -= 2
+    rows[1].runs[0].metrics["test"][WITHOUT]["tight"] -= 2
     both, displacement, displacement_full = measure_gains(rows)
     assert both.component == "SAM and mixup"
     assert both.loose.mean == pytest.approx(12)

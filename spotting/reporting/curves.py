@@ -8,6 +8,7 @@ import numpy as np
 from spotting.reporting import svg
 from spotting.reporting.gains import Gain
 from spotting.reporting.measures import ERROR_REACH, TOLERANCES, Measures
+from spotting.reporting.runs import spread
 from spotting.reporting.svg import Axes, drawing, frame, line, marker, text, ticks
 
 SMALL = (264, 196)  # of one panel in a grid of panels
@@ -28,21 +29,18 @@ def tolerance_curves(lines: Sequence[Line], label: str) -> str:
     right = 40 + 1.15 * max(svg.text_width(each.name) for each in lines)  # bold
     top = max(float(each.values.mean(axis=0).max()) for each in lines)
     axes = Axes(44, 34, 520, 340, (1, 20), (0, min(100, 10 * np.ceil(top / 10 + 0.3))))
-    parts = [
-        frame(axes, [1, 5, 10, 15, 20], ticks(*axes.y), "tolerance (s)", "mAP (%)"),
-    ]
+    parts = [frame(axes, [1, 5, 10, 15, 20], ticks(*axes.y), "tolerance (s)", "mAP (%)")]
     for each in lines:
         css = _series(each.series, each.dashed)
-        mean, deviation = each.values.mean(axis=0), each.values.std(axis=0, ddof=0)
+        points = [spread(column) for column in each.values.T]
         if len(each.values) > 1:
-            deviation = each.values.std(axis=0, ddof=1)
-            low, high = np.clip(mean - deviation, 0, None), np.clip(mean + deviation, None, 100)
+            low = [max(point.mean - point.std, 0) for point in points]
+            high = [min(point.mean + point.std, 100) for point in points]
             parts.append(svg.band(axes, TOLERANCES, low, high, css))
-        parts.append(line(axes, TOLERANCES, mean, css))
-        for tolerance, value, std in zip(TOLERANCES, mean, deviation, strict=True):
-            tip = f"{each.name}, {tolerance} s: {value:.1f}"
-            tip += f" ± {std:.1f}" if len(each.values) > 1 else ""
-            place = axes.px(tolerance), axes.py(value)
+        parts.append(line(axes, TOLERANCES, [point.mean for point in points], css))
+        for tolerance, point in zip(TOLERANCES, points, strict=True):
+            tip = f"{each.name}, {tolerance} s: {point}"
+            place = axes.px(tolerance), axes.py(point.mean)
             parts.append(marker(each.series, *place, css, tip, 3.2))
     ends = [
         (float(each.values[:, -1].mean()), each.name, _series(each.series, each.dashed))
@@ -53,17 +51,12 @@ def tolerance_curves(lines: Sequence[Line], label: str) -> str:
 
 
 def gain_plot(found: Sequence[Gain]) -> str:
-    """Ablation gains as points with their spread; loose filled, tight hollow."""
+    """Ablation gains as points with their spread: loose above, tight below."""
     names = [f"{gain.component}: {gain.where}" for gain in found]
     left = 24 + max(svg.text_width(name) for name in names)
-    reach = [
-        gain_kind.mean + sign * (gain_kind.std or 0)
-        for gain in found
-        for gain_kind in (gain.loose, gain.tight)
-        if gain_kind is not None
-        for sign in (-1, 1)
-    ]
-    low, high = min(0.0, *reach), max(0.0, *reach)
+    values = [value for gain in found for value in (gain.loose, gain.tight) if value]
+    low = min(0.0, *(value.mean - (value.std or 0) for value in values))
+    high = max(0.0, *(value.mean + (value.std or 0) for value in values))
     pad = 0.06 * (high - low) + 0.2
     height = 40 * len(found)
     axes = Axes(left, 14, 420, height, (low - pad, high + pad), (len(found), 0))
@@ -71,17 +64,15 @@ def gain_plot(found: Sequence[Gain]) -> str:
     parts.append(f'<path class="zero" d="M{axes.px(0):.1f} {axes.top}v{height}"/>')
     for i, (gain, name) in enumerate(zip(found, names, strict=True)):
         parts.append(text(left - 12, axes.py(i + 0.5) + 4, name, "end"))
-        for kind, value, row in (("loose", gain.loose, 0.34), ("tight", gain.tight, 0.68)):
+        for series, value in enumerate((gain.loose, gain.tight)):
             if value is None:
                 continue
-            y = axes.py(i + row)
-            if value.std:
+            y, css = axes.py(i + 0.34 * (series + 1)), _series(series)
+            if value.std is not None:
                 ends = axes.px(value.mean - value.std), axes.px(value.mean + value.std)
-                css = _series(0 if kind == "loose" else 1)
                 parts.append(f'<path class="line {css}" d="M{ends[0]:.1f} {y:.1f}H{ends[1]:.1f}"/>')
-            tip = f"{kind}: {value.mean:+.2f}" + (f" ± {value.std:.2f}" if value.std else "")
-            series = 0 if kind == "loose" else 1
-            parts.append(marker(series, axes.px(value.mean), y, _series(series), tip, 4.5))
+            tip = f"{('loose', 'tight')[series]}: {value}"
+            parts.append(marker(series, axes.px(value.mean), y, css, tip, 4.5))
     return drawing(left + 440, height + 60, parts, "Ablation gains")
 
 
@@ -122,6 +113,8 @@ def precision_recall(
         defined = (precision > 0) | (recall > 0)
         if defined.any():
             parts.append(line(axes, 100 * recall[defined], 100 * precision[defined], css))
+    if not any(recall.any() for _, recall, _ in curves):
+        parts.append(text(SMALL[0] / 2, axes.py(45), "no hit", "muted mid"))
     return drawing(*SMALL, parts, f"Precision and recall of {name}")
 
 
@@ -199,7 +192,8 @@ def learning_curve(title: str, curves: Sequence[tuple[Sequence, Sequence, str]])
     pad = 0.05 * (high - low) or 1.0
     end = max(max(xs), min(xs) + 1)
     axes = Axes(58, 30, SMALL[0] + 40, SMALL[1] - 60, (min(xs), end), (low - pad, high + pad))
-    parts = [frame(axes, ticks(*axes.x, 4), ticks(*axes.y, 4), "epoch")]
+    whole = [epoch for epoch in ticks(*axes.x, 4) if epoch == int(epoch)]
+    parts = [frame(axes, whole, ticks(*axes.y, 4), "epoch")]
     parts.append(text(2, 14, title, "strong"))
     for epochs, values, css in curves:
         parts.append(line(axes, epochs, values, css))

@@ -8,9 +8,8 @@ import numpy as np
 from spotting.reporting import curves
 from spotting.reporting.games import Truth
 from spotting.reporting.measures import HIT_TOLERANCE
-from spotting.reporting.runs import Run
+from spotting.reporting.runs import WITH, WITHOUT, Run
 from spotting.reporting.study import MeasuredRow
-from spotting.reporting.tables import WITH, WITHOUT
 
 _LOGGED = (
     ("train", "loss", "training loss", 1),

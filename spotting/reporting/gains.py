@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from spotting.reporting import paper, tables
-from spotting.reporting.runs import Row, Spread, spread
-from spotting.reporting.tables import WITH, WITHOUT
+from spotting.reporting.runs import WITH, WITHOUT, Row, Spread, spread
 
 
 class Gain(NamedTuple):
@@ -53,13 +52,17 @@ def measure_gains(rows: Sequence[Row]) -> list[Gain]:
 
 def gains_table(found: Sequence[Gain]) -> tables.Table:
     """Ours beside the paper's, marked against the spread."""
+    published = any(gain.paper_loose is not None for gain in found)
     body = []
     for gain in found:
-        loose = tables.signed(gain.loose), _plain(gain.paper_loose)
-        tight = tables.signed(gain.tight), _plain(gain.paper_tight)
-        body.append((gain.component, gain.where, *loose, *tight))
-    columns = ("Component", "Rows", "avg-mAP, ours", "paper", "tight avg-mAP, ours", "paper")
-    return tables.Table(columns, body, 2, (tables.MARKS,))
+        cells = [gain.component, gain.where]
+        for ours, theirs in ((gain.loose, gain.paper_loose), (gain.tight, gain.paper_tight)):
+            cells += [tables.signed(ours), *([_plain(theirs)] if published else [])]
+        body.append(tuple(cells))
+    columns = ["Component", "Rows"]
+    for kind in ("avg-mAP", "tight avg-mAP"):
+        columns += [f"{kind}, ours", "paper"] if published else [kind]
+    return tables.Table(tuple(columns), body, 2, (tables.MARKS,))
 
 
 def _independent(before: Row, after: Row, kind: str) -> Spread | None:

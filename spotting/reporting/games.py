@@ -8,8 +8,7 @@ import numpy as np
 from spotting.data.annotations import RESULTS_FILE, Event, Prediction, read_events, read_results
 from spotting.data.description import HALVES, SOCCERNET_V2, Dataset, describe_dataset
 from spotting.errors import InputError
-from spotting.reporting.runs import Run
-from spotting.reporting.tables import WITH, WITHOUT
+from spotting.reporting.runs import WITH, WITHOUT, Run
 from spotting.reporting.timeline import TimelineGame, TimelineHalf
 
 FOLDERS = {WITH: "results", WITHOUT: "results_without_displacement"}

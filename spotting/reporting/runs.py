@@ -11,6 +11,9 @@ import numpy as np
 from spotting.errors import InputError
 from spotting.reporting import paper
 
+WITH, WITHOUT = "with_displacement", "without_displacement"
+"""The two kinds of post-processing, as metrics.json calls them."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -24,17 +27,17 @@ class Run:
 
     @property
     def data_root(self) -> Path:
-        """Folder of the matches; simulated ones lie in the folder that holds all seeds."""
+        """Folder of the matches; simulated ones may lie beside the seeds, or beside the rows."""
         if self.config["data"]["root"]:
             return Path(self.config["data"]["root"])
-        own = self.path / "season"
-        return own if own.is_dir() else self.path.parent / "season"
+        seasons = [folder / "season" for folder in (self.path, *self.path.parents[:2])]
+        return next((season for season in seasons if season.is_dir()), seasons[0])
 
     def score(self, variant: str, kind: str, split: str = "test") -> float | None:
         """Average-mAP in percent; None where the run did not measure it.
 
         Args:
-          variant: "with_displacement" or "without_displacement".
+          variant: WITH, WITHOUT, or "guessing" for confidences drawn at random.
           kind: "loose" or "tight".
           split: "test" or "valid".
         """
@@ -80,6 +83,11 @@ class Row:
         return spread([score for score in scores if score is not None])
 
 
+def any_of_paper(rows: Sequence["Row"]) -> bool:
+    """Whether a row reproduces one of the paper, so that its figures belong beside ours."""
+    return any(row.paper_row for row in rows)
+
+
 class Spread(NamedTuple):
     """Mean over seeds and their sample standard deviation (None for a single seed)."""
 
@@ -93,7 +101,7 @@ class Spread(NamedTuple):
 
 def spread(values: Sequence[float]) -> Spread | None:
     """Summary of one value per seed; None for none."""
-    if not values:
+    if not len(values):
         return None
     std = float(np.std(values, ddof=1)) if len(values) > 1 else None
     return Spread(float(np.mean(values)), std, len(values))

@@ -10,13 +10,13 @@ from spotting.reporting import curves, gains, paper, tables
 from spotting.reporting.details import row_details
 from spotting.reporting.games import timeline_games
 from spotting.reporting.measures import TOLERANCES, Measures
+from spotting.reporting.runs import WITH, WITHOUT, any_of_paper
 from spotting.reporting.study import MeasuredRow, Study, timeline_predictions
-from spotting.reporting.tables import NONE, WITH, WITHOUT, Table
+from spotting.reporting.tables import NONE, Table
 from spotting.reporting.timeline import timeline_section
 
-escape = html.escape
-
 _SHOWN_TOLERANCES = (1, 2, 3, 4, 5, 10, 15, 20)
+_REACHES = (0.5, 1, 2, 5)  # seconds, of temporal errors
 
 
 class Section(NamedTuple):
@@ -26,28 +26,21 @@ class Section(NamedTuple):
     title: str
     html: str = ""
     tables: Sequence[tuple[str, Table]] = ()  # heading, table
-    html_below: str = ""
 
 
 def all_sections(study: Study) -> list[Section]:
     """The sections that the study has figures for, in reading order."""
     rows = [row.row for row in study.finished]
-    found = [
-        Section("table-1", "Table 1", tables=[("", tables.table_1(rows, study.comparable))]),
-        Section("table-2", "Table 2", tables=[("", tables.table_2(rows, study.comparable))]),
-    ]
-    found_gains = gains.measure_gains(rows)
-    if found_gains:
-        found.append(
-            Section(
-                "gains",
-                "What each component adds",
-                "<p>Points of average-mAP, mean and standard deviation over seeds.</p>"
-                + curves.legend([("s0", "loose"), ("s1", "tight")])
-                + f"<figure>{curves.gain_plot(found_gains)}</figure>",
-                [("", gains.gains_table(found_gains))],
-            )
-        )
+    if any_of_paper(rows):
+        found = [
+            Section("table-1", "Table 1", tables=[("", tables.table_1(rows, study.comparable))]),
+            Section("table-2", "Table 2", tables=[("", tables.table_2(rows, study.comparable))]),
+        ]
+    else:
+        found = [Section("results", "Results", tables=[("", tables.results(rows))])]
+    added = gains.measure_gains(rows)
+    if added:
+        found.append(_gains(added))
     measured = [row for row in study.finished if row.measures[WITH]]
     if measured:
         found.append(_figure_2(measured))
@@ -65,6 +58,13 @@ def all_sections(study: Study) -> list[Section]:
     return found
 
 
+def _gains(added: Sequence[gains.Gain]) -> Section:
+    text = "<p>Points of average-mAP, mean and standard deviation over seeds.</p>"
+    keys = curves.legend([("s0", "loose"), ("s1", "tight")])
+    drawn = f"{text}{keys}<figure>{curves.gain_plot(added)}</figure>"
+    return Section("gains", "What each component adds", drawn, [("", gains.gains_table(added))])
+
+
 def _figure_2(measured: Sequence[MeasuredRow]) -> Section:
     panels: dict[str, list[tuple[str, MeasuredRow]]] = {}
     for row in measured:
@@ -80,25 +80,26 @@ def _figure_2(measured: Sequence[MeasuredRow]) -> Section:
             if row.measures[WITHOUT] and _shows_without(row, len(members)):
                 name = f"{name} {paper.WITHOUT_DISPLACEMENT}"
                 lines.append(curves.Line(name, series, True, _curve(row.measures[WITHOUT])))
-        heading = f"<h3>{escape(features)}</h3>" if features else ""
+        heading = f"<h3>{html.escape(features)}</h3>" if features else ""
         label = f"mAP against tolerance, {features}"
         drawn.append(f"{heading}<figure>{curves.tolerance_curves(lines, label)}</figure>")
         for line in lines:
             mean = line.values.mean(axis=0)
             cells = [f"{mean[TOLERANCES.index(d)]:.1f}" for d in _SHOWN_TOLERANCES]
             body.append((line.name, features, *cells))
-    columns = ("Method", "Features", *(f"{d} s" for d in _SHOWN_TOLERANCES))
+    columns = ("Method", "Features, paper", *(f"{d} s" for d in _SHOWN_TOLERANCES))
     text = (
         "<p>mAP (%) against the matching tolerance, 1 to 20 s; mean over seeds, the band is one"
         f" standard deviation. {paper.WITHOUT_DISPLACEMENT}: the displacement step of"
         " post-processing skipped.</p>"
     )
     note = (
-        f"The paper's Figure 2 draws {', '.join(paper.FIGURE_2_LINES)} on"
+        f"The paper draws {', '.join(paper.FIGURE_2_LINES)} on"
         f" {paper.FIGURE_2_FEATURES}, without printing the values."
     )
     table = Table(columns, body, 2, (note,))
-    return Section("figure-2", "Figure 2", text + "".join(drawn), [("", table)])
+    title = "mAP against tolerance (the paper's Figure 2)"
+    return Section("figure-2", title, text + "".join(drawn), [("", table)])
 
 
 def _shows_without(row: MeasuredRow, lines: int) -> bool:
@@ -112,27 +113,14 @@ def _curve(measures: Sequence[Measures]) -> np.ndarray:
 
 
 def _temporal_error(measured: Sequence[MeasuredRow]) -> Section:
-    body = []
-    for row in measured:
-        for variant, name in ((WITH, "with displacement"), (WITHOUT, paper.WITHOUT_DISPLACEMENT)):
-            runs = row.measures[variant]
-            if not runs:
-                continue
-            errors = np.abs(np.concatenate([run.errors for run in runs]))
-            shares = [f"{100 * np.mean(errors <= reach):.1f}" for reach in (0.5, 1, 2, 5)]
-            matched = 100 * len(errors) / sum(run.looked_for for run in runs)
-            median = f"{np.median(errors):.2f}" if len(errors) else NONE
-            body.append(
-                (
-                    row.row.name,
-                    name,
-                    f"{matched:.1f}",
-                    median,
-                    *(shares if len(errors) else [NONE] * 4),
-                )
-            )
+    body = [
+        (row.row.name, name, *_error_figures(row.measures[variant]))
+        for row in measured
+        for variant, name in ((WITH, "with displacement"), (WITHOUT, paper.WITHOUT_DISPLACEMENT))
+        if row.measures[variant]
+    ]
     columns = ("Method", "Post-processing", "matched (%)", "median |error| (s)")
-    columns += tuple(f"within {reach:g} s (%)" for reach in (0.5, 1, 2, 5))
+    columns += tuple(f"within {reach:g} s (%)" for reach in _REACHES)
     note = (
         "Of each class as many of the most confident spots as there are actions in truth, matched"
         " within 10 s on either side; all seeds together. Shares are of the matched spots."
@@ -140,16 +128,26 @@ def _temporal_error(measured: Sequence[MeasuredRow]) -> Section:
     return Section("errors", "Temporal error", tables=[("", Table(columns, body, 2, (note,)))])
 
 
+def _error_figures(runs: Sequence[Measures]) -> list[str]:
+    """Share matched, median error, and the shares of the matched within each reach."""
+    errors = np.abs(np.concatenate([run.errors for run in runs]))
+    matched = f"{100 * len(errors) / sum(run.looked_for for run in runs):.1f}"
+    if not len(errors):
+        return [matched] + [NONE] * (1 + len(_REACHES))
+    shares = [f"{100 * np.mean(errors <= reach):.1f}" for reach in _REACHES]
+    return [matched, f"{np.median(errors):.2f}", *shares]
+
+
 def _details(study: Study) -> Section:
     rows = study.finished
-    options = "".join(f"<option>{escape(row.row.name)}</option>" for row in rows)
+    options = "".join(f"<option>{html.escape(row.row.name)}</option>" for row in rows)
     parts = [
         '<p class="controls" hidden><label>Method <select id="row-choice">'
         f"{options}</select></label></p>"
     ]
     for row in rows:
         drawn = row_details(row, study.truth)
-        parts.append(f'<div class="row-details"><h3>{escape(row.row.name)}</h3>{drawn}</div>')
+        parts.append(f'<div class="row-details"><h3>{html.escape(row.row.name)}</h3>{drawn}</div>')
     return Section("details", "One method in detail", "".join(parts))
 
 

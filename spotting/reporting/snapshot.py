@@ -12,8 +12,7 @@ from spotting import metrics, timing
 from spotting.data.annotations import Event, Prediction
 from spotting.errors import InputError
 from spotting.reporting.games import LabelledHalf, read_predictions, read_truth
-from spotting.reporting.runs import read_run
-from spotting.reporting.tables import WITH
+from spotting.reporting.runs import WITH, read_run
 
 TOLERANCE = 5.0
 THRESHOLD = 0.5

@@ -8,8 +8,7 @@ from spotting.data.annotations import Prediction
 from spotting.errors import InputError
 from spotting.reporting.games import MissingTruth, Truth, read_predictions, read_truth
 from spotting.reporting.measures import Measures, measure
-from spotting.reporting.runs import Row, Run, scale_notes
-from spotting.reporting.tables import WITH, WITHOUT
+from spotting.reporting.runs import WITH, WITHOUT, Row, Run, any_of_paper, scale_notes
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ class Study:
     def warnings(self) -> list[str]:
         """What a reader must know before the figures."""
         lines = []
-        if not self.comparable:
+        if any_of_paper([row.row for row in self.rows]) and not self.comparable:
             lines.append(
                 f"Ours: {self.data_name}. The paper's: SoccerNet-v2. The paper's figures stand"
                 " beside ours to show which row is which and how its components act; comparing"

@@ -13,6 +13,7 @@ SERIES = 8
 """Number of series colours and shapes; further series start again from the first."""
 
 _LEAST_WIDTH = 560
+_RESOLUTION = 10  # tenths of a pixel
 _CHARACTER = 7.4  # mean width of a character at 12 px, in a wide font
 
 
@@ -97,10 +98,16 @@ def text(x: float, y: float, content: str, css: str = "") -> str:
 
 
 def line(axes: Axes, xs: Sequence[float], ys: Sequence[float], css: str) -> str:
-    """A polyline through data points; neighbours that fall on one pixel are drawn once."""
-    points = [f"{axes.px(x):.1f} {axes.py(y):.1f}" for x, y in zip(xs, ys, strict=True)]
-    kept = [p for i, p in enumerate(points) if i == 0 or p != points[i - 1]]
-    return f'<path class="line {css}" d="M{"L".join(kept)}"/>'
+    """A polyline through data points, without those that no eye could tell from the last."""
+    # Steps instead of places, in tenths of a pixel: half the text, and it does not add up errors.
+    points = [(round(10 * axes.px(x)), round(10 * axes.py(y))) for x, y in zip(xs, ys, strict=True)]
+    last = points[0]
+    drawn = f"M{last[0] / 10:g} {last[1] / 10:g}"
+    for point in points[1:]:
+        if math.dist(point, last) >= _RESOLUTION or point is points[-1]:
+            drawn += f"l{(point[0] - last[0]) / 10:g} {(point[1] - last[1]) / 10:g}"
+            last = point
+    return f'<path class="line {css}" d="{drawn}"/>'
 
 
 def band(

@@ -7,9 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from spotting.reporting import paper
-from spotting.reporting.runs import Row, Spread, spread
+from spotting.reporting.runs import WITH, WITHOUT, Row, Spread, spread
 
-WITH, WITHOUT = "with_displacement", "without_displacement"
 NONE = "\u2013"  # an en dash
 MARKS = (
     "▲ ▼: further from zero than the spread of the seeds (one standard deviation); ≈: within it;"
@@ -35,7 +34,7 @@ def to_html(table: Table) -> str:
         style = ""
         if table.shaded and tag == "td" and column >= table.names and content != NONE:
             style = f' style="--share:{float(content.split()[0]):.0f}%"'
-        return f"<{tag}{css}{style}>{html.escape(content)}</{tag}>"
+        return f"<{tag}{css}{style}><span>{html.escape(content)}</span></{tag}>"
 
     def row(tag: str, cells: Sequence[str]) -> str:
         return "<tr>" + "".join(cell(tag, i, c) for i, c in enumerate(cells)) + "</tr>"
@@ -58,6 +57,18 @@ def to_markdown(table: Table) -> str:
     rule = ["---" if i < table.names else "---:" for i in range(len(table.columns))]
     lines = [row(table.columns), row(rule), *map(row, table.rows)]
     return "\n".join([*lines, *(f"\n{note}" for note in table.notes)]) + "\n"
+
+
+def results(rows: Sequence[Row]) -> Table:
+    """Loose and tight average-mAP of rows that are none of the paper's."""
+    body = [
+        (name, *(_text(row.spread(variant, kind)) for kind in ("loose", "tight")), _seeds(row))
+        for row in rows
+        for name, variant in _variants(row)
+    ]
+    spreads = "Mean ± standard deviation over seeds."
+    columns = ("Method", "avg-mAP", "tight avg-mAP", "seeds")
+    return Table(columns, body, 1, (spreads, *_guessing(rows)))
 
 
 def table_1(rows: Sequence[Row], comparable: bool) -> Table:
@@ -95,11 +106,8 @@ def _speed_row(row: Row | None, theirs: paper.PaperSpeed | None, comparable: boo
     ours = row and row.spread(WITH, "loose")
     score, seconds, size = NONE, NONE, NONE
     if theirs:
-        score, seconds, size = (
-            f"{theirs.loose:.1f}",
-            f"{theirs.epoch_seconds:.1f}",
-            theirs.parameters,
-        )
+        score, seconds = f"{theirs.loose:.1f}", f"{theirs.epoch_seconds:.1f}"
+        size = theirs.parameters
     difference = [_difference(ours, theirs and theirs.loose)] if comparable else []
     times = [time for run in (row.runs if row else ()) if (time := run.epoch_seconds())]
     epoch = f"{sum(times) / len(times):.3g}" if times else NONE

@@ -15,8 +15,8 @@ from spotting.data.annotations import Event, Prediction
 from spotting.files import write_text_atomic
 from spotting.reporting.page import page
 
-MAX_SPOTS = 200_000
-"""Spots in one page, about 2.5 MB of it; beyond this the least confident are left out."""
+MAX_SPOTS = 150_000
+"""Spots in one page, about 2.3 MB of it; beyond this the least confident are left out."""
 
 LEAST_CONFIDENCE = 0.01
 
