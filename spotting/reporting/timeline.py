@@ -88,8 +88,8 @@ def timeline_section(
       thresholds: Of the systems that have them, a threshold for each class.
     """
     data, floor = timeline_data(games, classes, thresholds)
-    # "</" would end the script element, wherever it stands in a name.
-    embedded = json.dumps(data, separators=(",", ":"), ensure_ascii=False).replace("</", "<\\/")
+    # A "</script>" in a name would end the element; JSON may spell its "<" otherwise.
+    embedded = json.dumps(data, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
     has_truth = any(half.events is not None for game in games for half in game.halves)
     keys = "".join(
         f'<span><svg viewBox="0 0 18 18" aria-hidden="true"><path class="{css}" d="{shape}"/></svg>'

@@ -18,7 +18,7 @@
   if (choice) {
     const details = [...document.querySelectorAll(".row-details")];
     const show = () => details.forEach((part, i) => { part.hidden = i !== choice.selectedIndex; });
-    choice.parentElement.hidden = details.length < 2;
+    choice.closest(".controls").hidden = details.length < 2;
     choice.addEventListener("change", show);
     show();
   }
