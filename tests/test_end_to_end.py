@@ -1,0 +1,168 @@
+"""The whole path on a tiny data set: what a run leaves, and that a stopped one loses nothing."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from conftest import CLASSES, SPLITS, tiny_config
+
+from spotting import evaluate, experiment, fit
+from spotting.data.annotations import read_results
+from spotting.errors import InputError
+
+
+def _best(config, workdir, kind):
+    matches = experiment.read_matches(config, workdir)
+    (run,) = experiment.open_runs(config, workdir)
+    return experiment.restore_best(config, matches, run, kind)
+
+
+def test_a_run_leaves_everything(tiny_run, tiny_dataset):
+    names = {path.name for path in tiny_run.iterdir()}
+    assert names >= {
+        "checkpoints",
+        "config.json",
+        "log.jsonl",
+        "metrics.json",
+        "results",
+        "results_without_displacement",
+        "tensorboard",
+        "thresholds.json",
+    }
+    for kind in experiment.KINDS:
+        for which in ("best", "latest"):
+            assert any((tiny_run / "checkpoints" / kind / which).iterdir())
+    metrics = json.loads((tiny_run / "metrics.json").read_text("utf-8"))
+    for split in ("valid", "test"):
+        for name in ("with_displacement", "without_displacement", "guessing"):
+            figures = metrics[split][name]
+            assert set(figures["per_class"]) == set(CLASSES)
+            assert 0 <= figures["tight"] <= figures["loose"] <= 100
+    lines = [json.loads(line) for line in (tiny_run / "log.jsonl").open(encoding="utf-8")]
+    assert {line["kind"] for line in lines} >= {"start", "train", "valid", "test"}
+    assert lines[0]["versions"]["jax"] == jax.__version__
+    (game,) = SPLITS["test"]
+    spots = read_results(tiny_run / "results" / game / "results_spotting.json")
+    assert {spot.half for spot in spots} == {1, 2}
+    assert set(json.loads((tiny_run / "thresholds.json").read_text("utf-8"))) == set(CLASSES)
+
+
+def test_the_evaluator_agrees_with_metrics_json(tiny_run, tiny_dataset, tmp_path, monkeypatch):
+    arguments = f"evaluate --split=test --json={tmp_path / 'scores.json'}".split()
+    arguments += [f"--labels={tiny_dataset}", f"--predictions={tiny_run / 'results'}"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    assert not evaluate.main()
+    scores = json.loads((tmp_path / "scores.json").read_text("utf-8"))["all"]
+    metrics = json.loads((tiny_run / "metrics.json").read_text("utf-8"))
+    for name in ("loose", "tight"):
+        ours = metrics["test"]["with_displacement"][name]
+        assert 100 * scores[name]["map"] == pytest.approx(ours, abs=1e-9)
+
+
+def test_a_finished_run_is_not_done_again(tiny_run, tiny_dataset, monkeypatch, capsys):
+    def never(*args, **kwargs):
+        raise AssertionError("work done twice")
+
+    monkeypatch.setattr(experiment, "read_matches", never)
+    experiment.run(tiny_config(tiny_dataset), tiny_run)
+    assert "without displacement" in capsys.readouterr().out
+
+
+def test_a_stopped_run_goes_on_to_the_same_parameters(
+    tiny_run, tiny_dataset, tmp_path, monkeypatch
+):
+    config = tiny_config(tiny_dataset)
+    original, calls = fit.Checkpoints.save, []
+
+    def stop_after_the_first_epoch(self, which, step, tree):
+        original(self, which, step, tree)
+        calls.append(which)
+        if which == "latest":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit.Checkpoints, "save", stop_after_the_first_epoch)
+        with pytest.raises(KeyboardInterrupt):
+            experiment.run(config, tmp_path)
+    assert calls[-1] == "latest"
+    assert not (tmp_path / "metrics.json").exists()
+
+    experiment.run(config, tmp_path)
+    for kind in experiment.KINDS:
+        expected = _best(config, tiny_run, kind)
+        jax.tree.map(np.testing.assert_array_equal, _best(config, tmp_path, kind), expected)
+    both = [json.loads((path / "metrics.json").read_text()) for path in (tmp_path, tiny_run)]
+    assert both[0] == both[1]
+
+
+def test_evaluate_scores_again(tiny_run, tiny_dataset, tmp_path):
+    config = tiny_config(tiny_dataset)
+    before = json.loads((tiny_run / "metrics.json").read_text("utf-8"))
+    copy = tmp_path / "copy"
+    copy.symlink_to(tiny_run)
+    assert experiment.run(config, copy, "evaluate")[0] == before
+
+
+def test_evaluate_needs_a_training(tiny_dataset, tmp_path):
+    with pytest.raises(InputError, match="no checkpoint there; train first"):
+        experiment.run(tiny_config(tiny_dataset), tmp_path, "evaluate")
+
+
+def test_another_config_is_refused_before_any_work(tiny_run, tiny_dataset):
+    config = tiny_config(tiny_dataset)
+    config.anchors.confidence_radius = 4.0
+    with pytest.raises(InputError, match=r"differs in anchors\.confidence_radius"):
+        experiment.run(config, tiny_run)
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tiny_dataset, tmp_path):
+    config = tiny_config(tiny_dataset)
+    config.confidence.learning_rate = 1e30
+    config.training.epochs = 4
+    with pytest.raises(fit.DivergedError, match="lower its learning_rate"):
+        experiment.run(config, tmp_path)
+
+
+def test_without_a_validation_split_the_last_parameters_count(tiny_dataset, tmp_path, capsys):
+    config = tiny_config(tiny_dataset)
+    config.data.valid = "none"
+    config.training.epochs = 1
+    experiment.run(config, tmp_path, "train")
+    assert "no split 'none'" in capsys.readouterr().err
+    (run,) = experiment.open_runs(config, tmp_path)
+    assert run.checkpoints["confidence"].step("best") == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--config=configs/NAME.py is missing"),
+        (["--config=configs/nothing.py"], "no such file"),
+        (["--config=configs/unet_resnet_pca.py:nothing"], "unknown config argument 'nothing'"),
+        (["--config=configs/unet_resnet_pca.py", "--config.data.rot=x"], "no such field"),
+        (["--config=configs/unet_resnet_pca.py", "--config.data.root=nowhere"], "no such folder"),
+        (["--config=configs/unet_resnet_pca.py", "--nothing=1"], "Unknown command line flag"),
+    ],
+)
+def test_bad_usage_is_one_line_and_status_2(arguments, message, tmp_path):
+    root = Path(__file__).parents[1]
+    arguments = [argument.replace("=configs/", f"={root}/configs/") for argument in arguments]
+    done = subprocess.run(
+        [sys.executable, "-m", "spotting.main", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        check=False,
+    )
+    assert done.returncode == 2
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert line == done.stderr.splitlines()[-1]
+    assert message in line
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "runs").exists()
