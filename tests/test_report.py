@@ -209,6 +209,13 @@ def test_a_folder_without_runs(tmp_path):
     assert done.stderr.count("\n") == 1
 
 
+def test_nothing_finished(tmp_path, data):
+    run = report_fixture.make_run(tmp_path / "run", data)
+    (run / "metrics.json").unlink()
+    with pytest.raises(InputError, match=r"no training has a result yet: .*no metrics.json"):
+        write_report([run], tmp_path)
+
+
 # The page
 
 

@@ -51,9 +51,7 @@ def all_sections(study: Study) -> list[Section]:
             for kind in ("tight", "loose")
         ]
         found.append(Section("classes", "Average precision by class", tables=per_class))
-    if study.finished:
-        found.append(_details(study))
-    found += _timeline(study)
+    found += [_details(study), *_timeline(study)]
     found.append(Section("runs", "Trainings", tables=[("", _runs(study))]))
     return found
 

@@ -89,8 +89,10 @@ def read_study(rows: Sequence[Row], progress: Callable[[str], None]) -> Study:
       progress: Gets a line before each run is read.
 
     Raises:
-      InputError: the runs are on several data sets, or a file of results or labels is broken.
+      InputError: no run is finished, the runs are on several data sets, or a file is broken.
     """
+    if not any(row.runs for row in rows):
+        raise InputError(f"no training has a result yet: {rows[0].unfinished[0]}")
     truth, missing = _common_truth([run for row in rows for run in row.runs])
     measured = []
     for row in rows:
