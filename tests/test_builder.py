@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from etils import epath
+from etils.epath import gpath, register
 from stream_fixture import (
     CHUNK_FRAMES,
     CLASSES,
@@ -21,7 +22,7 @@ from stream_fixture import (
     write_matches,
 )
 
-from spotting.data import builder, description, prepared
+from spotting.data import builder, description, prepared, stream
 from spotting.data.soccernet import open_dataset, read_split
 from spotting.data.transforms import Transform, fit_once, read_transformed_split
 from spotting.errors import InputError
@@ -137,6 +138,23 @@ def test_transformed_features_are_stored(folder):
     for half, stored in zip(halves, ready.halves("valid"), strict=True):
         assert half.num_frames == stored.num_frames
         np.testing.assert_array_equal(half.load(), stored.load())
+
+
+def test_prepared_data_may_be_far_away(folder, monkeypatch):
+    """On a file system that only TensorFlow knows, its in-memory one in place of gs://."""
+    monkeypatch.setattr(gpath, "_URI_SCHEMES", gpath._URI_SCHEMES | {"ram"})
+    monkeypatch.setattr(gpath, "_URI_PREFIXES", (*gpath._URI_PREFIXES, "ram://"))
+    monkeypatch.setitem(gpath._URI_MAP_ROOT, "ram://", "/ram/")
+    monkeypatch.setitem(register._URI_PREFIXES_TO_CLS, "ram://", gpath.PosixGPath)
+    monkeypatch.setitem(gpath._PREFIX_TO_BACKEND, "ram", gpath._PREFIX_TO_BACKEND["gs"])
+    config = config_of(folder, transform=Transform(normalize="standard"))
+    prepared.prepare(config, folder, "ram://bucket/prepared")
+    assert not list(folder.rglob("prepared"))
+    ready = prepared.open_prepared(config, "ram://bucket/prepared")
+    assert ready.shards("train")[0].startswith("ram://bucket/prepared/soccernet_v2/")
+    assert len(ready.halves("train")[1].load()) == 30
+    batch = next(stream.Stream(ready, "train", batch_size=5, seed=0).batches())
+    assert batch.features.shape == (5, CHUNK_FRAMES, DIM)
 
 
 def test_statistics_tell_what_storage_loses(tmp_path):

@@ -10,7 +10,7 @@ from stream_fixture import CHUNK_FRAMES, marks, write_matches
 from test_blocks import follows_the_law
 
 from spotting.anchors import NO_EVENT, event_offsets
-from spotting.data import blocks, builder, prepared, resident, stream
+from spotting.data import builder, prepared, resident, stream
 from spotting.data.soccernet import label_matrix, open_dataset, read_split
 
 # Halves shorter than a chunk, of whole chunks, and of others.
@@ -104,37 +104,29 @@ def test_the_seed_gives_the_sequence(ready):
     assert any((a.features != b.features).any() for a, b in zip(first, other, strict=True))
 
 
-# Windows of 16 and of 32 chunks; a pass has 32 chunks.
-@pytest.mark.parametrize("shuffle_bytes", [1, 2 * 16 * CHUNK_FRAMES * 4 * 2])
-def test_it_goes_on_from_any_batch(ready, shuffle_bytes):
-    sequence = make_stream(ready, shuffle_bytes=shuffle_bytes)
+# 32 chunks are a pass; in the second case they are shuffled in windows of 8.
+@pytest.mark.parametrize("num_processes", [1, 4])
+def test_it_goes_on_from_any_batch(ready, num_processes):
+    sequence = make_stream(ready, num_processes=num_processes)
     whole = take(sequence.batches(), 20)
     for start in (1, 6, 17):
         for expected, batch in zip(whole[start:], take(sequence.batches(start), 2), strict=False):
             jax.tree.map(np.testing.assert_array_equal, batch, expected)
 
 
-def test_processes_get_parts_of_one_distribution(ready):
-    layout = ready.layout("train")
-    assert layout.num_frames.tolist() == LENGTHS
+def test_processes_share_out_one_sequence(ready):
+    cut_by = {}
     for num_processes in (1, 2, 4):
-        turns = blocks.turns_per_pass(layout, num_processes, stream.LANES)
-        count = stream.LANES * turns  # chunks of one pass
         parts = []
         for process in range(num_processes):
-            part = make_stream(ready, count, process=process, num_processes=num_processes)
-            parts.append(np.stack(positions(take(part.batches(), 6)), 1))
+            # 32 chunks are a pass of all processes.
+            part = make_stream(ready, 32 // num_processes, 3, process, num_processes)
+            parts.append(np.stack(positions(take(part.batches(), 12)), 1))
         assert len({part.tobytes() for part in parts}) == num_processes
-        everything = np.concatenate(parts)
-        drawn = []
-        for index in range(6):
-            plan = [
-                blocks.plan_pass(layout, 3, index, process, num_processes, stream.LANES)
-                for process in range(num_processes)
-            ]
-            drawn += [np.stack([half.ravel(), start.ravel()], 1) for half, start in plan]
-        # Together they cut each chunk that was drawn once, no more and no less.
-        assert sorted(everything.tolist()) == sorted(np.concatenate(drawn).tolist())
+        cut_by[num_processes] = sorted(np.concatenate(parts).tolist())
+    assert len(cut_by[1]) == 12 * 32
+    # Together they cut each chunk that was drawn once, no more and no less.
+    assert cut_by[1] == cut_by[2] == cut_by[4]
 
 
 def test_shuffling_keeps_the_law_of_every_process(ready):

@@ -17,8 +17,9 @@ from spotting.data.prepared import Prepared
 from spotting.data.resident import Batch
 from spotting.data.tensorflow_import import tf
 
-LANES = 16
-_READ_BYTES = 1 << 20  # What is asked of the file system at a time; each lane has such a buffer.
+_LANES = 32  # Of all processes together: so many matches meet in a global batch.
+_LEAST_LANES = 4  # Of one process.
+_READ_BYTES = 4 << 20  # What is asked of the file system at a time; each lane has such a buffer.
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,18 @@ class Stream:
     num_processes: int = 1
     shuffle_bytes: int = 512 << 20
 
+    @property
+    def num_lanes(self) -> int:
+        """Sequential reads that take turns in this process."""
+        return max(_LEAST_LANES, _LANES // self.num_processes)
+
+    @property
     def shuffle_chunks(self) -> int:
         """How many chunks are shuffled together."""
         records = self.prepared.records
         chunk_bytes = records.block_frames * records.feature_dim * records.dtype.itemsize
         # Whole turns, so that a resumed stream can leave whole turns out.
-        return max(1, self.shuffle_bytes // (chunk_bytes * LANES)) * LANES
+        return max(1, self.shuffle_bytes // (chunk_bytes * self.num_lanes)) * self.num_lanes
 
     def blocks_per_chunk(self, index: int = 0) -> float:
         """Blocks' bytes read for each chunk of a pass."""
@@ -68,17 +75,18 @@ class Stream:
         """The stream as a tf.data.Dataset: features, offsets and valid of `Batch`."""
         layout = self.prepared.layout(self.split)
         shards = tf.constant(self.prepared.shards(self.split))
-        window = self.shuffle_chunks()
-        pass_chunks = LANES * blocks.turns_per_pass(layout, self.num_processes, LANES)
+        lanes, window = self.num_lanes, self.shuffle_chunks
+        pass_chunks = lanes * blocks.turns_per_pass(layout, self.num_processes, lanes)
         first_pass, position = divmod(start * self.batch_size, pass_chunks)
         first_window, leave_out = divmod(position, window)
         windows_per_pass = -(-pass_chunks // window)
 
         def plan(index: np.int64) -> list[np.ndarray]:
             half, first_frame = self._chunks(layout, int(index))
-            turns = first_window * window // LANES if index == first_pass else 0
+            turns = first_window * window // lanes if index == first_pass else 0
             reads = blocks.plan_reads(layout, half[:, turns:], first_frame[:, turns:])
-            rng = np.random.default_rng((self.seed, index, self.process))
+            # The draws of the pass have the seed (seed, index), which is (seed, index, 0) to NumPy.
+            rng = np.random.default_rng((self.seed, index, 1 + self.process))
             seeds = rng.integers(np.iinfo(np.int64).max, size=windows_per_pass)
             return [*reads, seeds[first_window if index == first_pass else 0 :]]
 
@@ -90,11 +98,11 @@ class Stream:
             types = [tf.int64] * (len(blocks.Reads._fields) + 1)
             *reads, seeds = tf.numpy_function(plan, [index], types)
             reads = blocks.Reads(*reads)
-            chunks = tf.data.Dataset.range(LANES).interleave(
+            chunks = tf.data.Dataset.range(lanes).interleave(
                 lambda lane: self._lane(lane, reads, shards),
-                cycle_length=LANES,
+                cycle_length=lanes,
                 block_length=1,
-                num_parallel_calls=min(LANES, 2 * (os.cpu_count() or 1)),
+                num_parallel_calls=min(lanes, 2 * (os.cpu_count() or 1)),
                 deterministic=True,
             )
             windows = tf.data.Dataset.zip(
@@ -110,7 +118,9 @@ class Stream:
         return stream.with_options(options)
 
     def _chunks(self, layout: blocks.Layout, index: int) -> tuple[np.ndarray, np.ndarray]:
-        return blocks.plan_pass(layout, self.seed, index, self.process, self.num_processes, LANES)
+        return blocks.plan_pass(
+            layout, self.seed, index, self.process, self.num_processes, self.num_lanes
+        )
 
     def _lane(self, lane: tf.Tensor, reads: blocks.Reads, shards: tf.Tensor) -> tf.data.Dataset:
         """The chunks of one lane of a pass, in the order of its reads."""
