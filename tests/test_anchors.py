@@ -1,0 +1,89 @@
+import hypothesis.extra.numpy as arrays
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spotting import anchors
+
+N, K = 48, 2
+RADIUS = 12.0
+
+labels = arrays.arrays(np.uint8, (N, K), elements=st.sampled_from([0] * 9 + [1]))
+unweighted = anchors.ClassWeights(np.ones(K, np.float32), np.zeros(K, np.float32))
+
+
+@given(labels)
+def test_offsets_lead_to_the_nearest_event_and_of_two_to_the_earlier(labels):
+    offsets = anchors.event_offsets(labels)
+    assert offsets.dtype == np.int16
+    for k in range(K):
+        events = np.flatnonzero(labels[:, k])
+        for t in range(N):
+            nearest = min(events, key=lambda e: (abs(e - t), e), default=t + anchors.NO_EVENT)
+            assert offsets[t, k] == nearest - t
+
+
+@settings(deadline=None)
+@given(labels)
+def test_a_perfect_prediction_decodes_to_its_events(labels):
+    offsets = anchors.event_offsets(labels)
+    confidence = anchors.encode_confidence(offsets, RADIUS / 2, unweighted).targets
+    displacement = anchors.encode_displacement(offsets, RADIUS, unweighted).targets * RADIUS
+    scores = anchors.decode(confidence.T, displacement.T, N, int(RADIUS)).T
+    np.testing.assert_array_equal(scores, labels)
+
+
+@settings(deadline=None)
+@given(
+    arrays.arrays(np.float32, (K, N), elements=st.floats(0, 1, width=32)),
+    # In half frames: many of them are ties of rounding.
+    arrays.arrays(np.float32, (K, N), elements=st.integers(-24, 24).map(lambda x: x / 2)),
+    st.lists(st.integers(1, N), min_size=K, max_size=K),
+)
+def test_decode_is_a_vote(confidence, displacement, lengths):
+    expected = np.zeros((K, N), np.float32)
+    for k, length in enumerate(lengths):
+        for t in range(length):
+            at = min(max(t + round(float(displacement[k, t])), 0), length - 1)
+            expected[k, at] = max(expected[k, at], confidence[k, t])
+    scores = anchors.decode(confidence, displacement, np.array(lengths), int(RADIUS))
+    np.testing.assert_array_equal(scores, expected)
+
+
+def test_a_chunk_knows_the_event_just_outside():
+    labels = np.zeros((20, 1), np.uint8)
+    labels[12] = 1
+    offsets = anchors.event_offsets(labels)[4:12]
+    confidence = anchors.encode_confidence(offsets, 3.0, anchors.ClassWeights(0.5, 2.0))
+    np.testing.assert_array_equal(confidence.targets[:, 0], [0, 0, 0, 0, 0, 1, 1, 1])
+    np.testing.assert_array_equal(confidence.weights[:, 0], [2, 2, 2, 2, 2, 0.5, 0.5, 0.5])
+    displacement = anchors.encode_displacement(offsets, 4.0, anchors.ClassWeights(3.0, 0.0))
+    np.testing.assert_array_equal(displacement.targets[:, 0], [0, 0, 0, 0, 1, 0.75, 0.5, 0.25])
+    np.testing.assert_array_equal(displacement.weights[:, 0], [0, 0, 0, 0, 3, 3, 3, 3])
+
+
+@pytest.mark.parametrize(("radius", "count"), [(0.5, 1), (1, 3), (2.5, 5), (3, 7)])
+def test_radii_may_fall_between_frames(radius, count):
+    labels = np.zeros((21, 1), np.uint8)
+    labels[10] = 1
+    assert anchors.is_near(anchors.event_offsets(labels), radius).sum() == count
+
+
+def test_class_weights_share_the_same_total_between_positives_and_negatives():
+    positive, negative = np.array([5, 400, 0]), np.array([995, 600, 1000])
+    weights = anchors.class_weights(positive, negative, 0.03)
+    np.testing.assert_allclose(weights.positive * positive, [30, 30, 0], rtol=1e-6)
+    np.testing.assert_allclose(weights.negative * negative, 970, rtol=1e-6)
+    only_positive = anchors.class_weights(positive, negative, 1.0)
+    np.testing.assert_allclose(only_positive.positive * positive, [1000, 1000, 0], rtol=1e-6)
+    np.testing.assert_array_equal(only_positive.negative, 0)
+
+
+def test_encoding_works_inside_jit():
+    offsets = anchors.event_offsets(np.eye(N, K, dtype=np.uint8))
+    encode = jax.jit(lambda o: anchors.encode_displacement(o, RADIUS, unweighted))
+    np.testing.assert_allclose(
+        encode(offsets).targets, anchors.encode_displacement(offsets, RADIUS, unweighted).targets
+    )
