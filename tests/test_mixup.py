@@ -1,0 +1,40 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from spotting import mixup
+
+
+@pytest.mark.parametrize("alpha", [0.2, 2.0])
+def test_shares_are_beta_distributed(alpha):
+    shares, _ = mixup.draw(jax.random.key(0), 20_000, alpha)
+    assert jnp.all((shares >= 0) & (shares <= 1))
+    assert abs(shares.mean() - 0.5) < 0.01
+    assert abs(shares.var() * 4 * (2 * alpha + 1) - 1) < 0.05
+
+
+def test_partners_are_a_permutation_that_follows_the_key():
+    draws = [mixup.draw(jax.random.key(seed), 8, 2.0) for seed in (0, 0, 1)]
+    for _, partners in draws:
+        np.testing.assert_array_equal(np.sort(partners), np.arange(8))
+    np.testing.assert_array_equal(draws[0][1], draws[1][1])
+    np.testing.assert_array_equal(draws[0][0], draws[1][0])
+    assert np.any(draws[0][1] != draws[2][1])
+
+
+def test_alpha_0_does_not_mix():
+    shares, partners = mixup.draw(jax.random.key(0), 8, jnp.float32(0))
+    values = jnp.arange(24.0).reshape(8, 3)
+    np.testing.assert_array_equal(mixup.mix(values, shares, partners), values)
+
+
+def test_mix_takes_each_example_its_share():
+    values = jnp.arange(6.0).reshape(3, 1, 2)
+    mixed = mixup.mix(values, jnp.array([1.0, 0.0, 0.25]), jnp.array([1, 2, 0]))
+    np.testing.assert_array_equal(mixed[:, 0], [[0, 1], [4, 5], [1, 2]])
+
+
+def test_mix_keeps_the_dtype():
+    values = jnp.ones((2, 3), jnp.bfloat16)
+    assert mixup.mix(values, jnp.array([0.3, 0.7]), jnp.array([1, 0])).dtype == jnp.bfloat16
