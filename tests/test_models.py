@@ -1,0 +1,103 @@
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import te_base_resnet_pca, te_small_resnet_pca, unet_combination, unet_resnet_pca
+from spotting import settings
+from spotting.checkpoints import num_parameters
+from spotting.models.layers import Conv3, Dense, Upsample2, max_pool2
+from spotting.models.spotter import build
+
+TINY_UNET = {"trunk": "unet", "projection": 512, "reduction": (16, 8), "levels": 2}
+TINY_TRANSFORMER = {
+    **{"trunk": "transformer", "projection": 8, "reduction": (16, 8)},
+    **{"layers": 1, "width": 16, "num_heads": 4, "mlp_dim": 32},
+}
+CHUNKS = jax.random.normal(jax.random.key(0), (2, 8, 12))  # B, T, P
+
+
+@pytest.mark.parametrize(
+    ("config", "chunk_shape", "count"),
+    [
+        (unet_resnet_pca, (224, 512), 17_465_297),
+        (unet_combination, (112, 8576), 8_868_305),
+        (te_small_resnet_pca, (224, 512), 970_321),
+        (te_base_resnet_pca, (224, 512), 9_669_457),
+    ],
+)
+@pytest.mark.parametrize("kind", ["confidence", "displacement"])
+def test_full_size_models_have_the_paper_s_parameters(config, chunk_shape, count, kind):
+    model = settings.network(config.get_config(), kind, 17)
+    chunks = jnp.zeros((1, *chunk_shape))
+    params = jax.eval_shape(model.init, jax.random.key(0), chunks)
+    assert num_parameters(params) == count
+    assert jax.eval_shape(model.apply, params, chunks).shape == (1, chunk_shape[0], 17)
+
+
+@pytest.mark.parametrize("ours", [Dense(5), Conv3(5), Upsample2(5)], ids=lambda m: type(m).__name__)
+def test_matrix_form_is_the_convolution(ours):
+    variables = ours.init(jax.random.key(1), CHUNKS)
+    kernel, bias = variables["params"]["kernel"], jnp.arange(5.0)
+    if isinstance(ours, Dense):
+        theirs, their_kernel = nn.Conv(5, (1,)), kernel[None]
+    elif isinstance(ours, Conv3):
+        theirs, their_kernel = nn.Conv(5, (3,), padding="SAME"), kernel
+    else:
+        # Flax turns the kernel of a transposed convolution round.
+        theirs, their_kernel = nn.ConvTranspose(5, (2,), (2,)), kernel.transpose(1, 0, 2)[::-1]
+
+    def run(module, kernel, x):
+        return module.apply({"params": {"kernel": kernel, "bias": bias}}, x)
+
+    outputs, expected = run(ours, kernel, CHUNKS), run(theirs, their_kernel, CHUNKS)
+    np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_max_pool_is_flax_s():
+    np.testing.assert_array_equal(max_pool2(CHUNKS), nn.max_pool(CHUNKS, (2,), (2,)))
+
+
+@pytest.mark.parametrize("sizes", [TINY_UNET, TINY_TRANSFORMER], ids=["unet", "transformer"])
+def test_a_spotter_is_its_reduction_and_its_spotting(sizes):
+    confidence, displacement = (build(kind, 3, **sizes) for kind in ("confidence", "displacement"))
+    rough = build("confidence", 3, **sizes, dtype=jnp.bfloat16)
+    params = jax.jit(rough.init)(jax.random.key(1), CHUNKS)
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+
+    logits = jax.jit(confidence.apply)(params, CHUNKS)
+    reduced = confidence.apply(params, CHUNKS, method="reduce")
+    spot = jax.jit(lambda params, reduced: confidence.apply(params, reduced, method="spot"))
+    np.testing.assert_allclose(spot(params, reduced), logits, rtol=1e-5, atol=1e-6)
+    # The reduction sees one frame at a time.
+    alone = confidence.apply(params, CHUNKS[:, 3:4], method="reduce")
+    np.testing.assert_allclose(alone, reduced[:, 3:4], rtol=1e-5, atol=1e-6)
+    # The two kinds differ in the last step alone.
+    shifts = jax.jit(displacement.apply)(params, CHUNKS)
+    np.testing.assert_allclose(shifts, jnp.tanh(logits), rtol=1e-5, atol=1e-6)
+    # bfloat16 computes float32 outputs of float32 parameters.
+    outputs = jax.jit(rough.apply)(params, CHUNKS)
+    assert outputs.dtype == jnp.float32
+    assert 0 < jnp.max(jnp.abs(outputs - logits)) < 0.05 * jnp.max(jnp.abs(logits))
+
+
+def test_wide_features_are_projected_first():
+    wide, narrow = (build("confidence", 3, **TINY_UNET | {"projection": p}) for p in (8, 12))
+    key, shapes = jax.random.key(0), {}
+    for name, model in (("wide", wide), ("narrow", narrow)):
+        variables = jax.eval_shape(model.init, key, CHUNKS)["params"]["reduction"]
+        shapes[name] = {layer: leaf["kernel"].shape for layer, leaf in variables.items()}
+    rest = {"layer1": (16, 8)}
+    assert shapes["wide"] == {"projection": (12, 8), "layer0": (8, 16), **rest}
+    assert shapes["narrow"] == {"layer0": (12, 16), **rest}
+
+
+def test_a_unet_s_chunk_must_halve():
+    with pytest.raises(TypeError):
+        jax.eval_shape(build("confidence", 3, **TINY_UNET).init, jax.random.key(0), CHUNKS[:, :5])
+
+
+def test_unknown_trunk():
+    with pytest.raises(ValueError, match="'resnet'"):
+        build("confidence", 3, **TINY_UNET | {"trunk": "resnet"})
