@@ -125,14 +125,13 @@ def test_processes_share_out_one_draw():
     np.testing.assert_array_equal(cut_by(4), alone)
 
 
-@pytest.mark.parametrize("num_processes", [1, 4, 16])
-def test_a_chunk_costs_at_most_two_blocks(num_processes):
+@pytest.mark.parametrize(("num_processes", "lanes"), [(1, 32), (4, 8), (16, 4)])
+def test_a_chunk_costs_at_most_two_blocks(num_processes, lanes):
     # 300 games as long as SoccerNet-v2's.
-    rng = np.random.default_rng(0)
-    lengths = rng.integers(5_400, 6_000, 600)
+    lengths = np.random.default_rng(0).integers(5_400, 6_000, 600)
     layout = blocks.make_layout(lengths, np.arange(600) // 2, 224)
     costs = []
     for process in range(num_processes):
-        plan = blocks.plan_pass(layout, 0, 0, process, num_processes, 16)
+        plan = blocks.plan_pass(layout, 0, 0, process, num_processes, lanes)
         costs.append(blocks.blocks_per_chunk(blocks.plan_reads(layout, *plan)))
-    assert 0.9 < np.mean(costs) <= 2
+    assert 0.9 < np.mean(costs) < 1.25

@@ -149,6 +149,16 @@ def test_batches_go_to_the_device(ready):
             jax.tree.map(np.testing.assert_array_equal, one, two)
 
 
+def test_a_chunk_costs_at_most_two_blocks(tmp_path):
+    # Few shards of many blocks are the costly case.
+    folder = write_matches(tmp_path, {"train": [(330, 370)] * 8})
+    config = builder.make_config(open_dataset(folder), chunk_frames=CHUNK_FRAMES)
+    ready = prepared.prepare(config, folder, folder / "prepared")
+    for num_processes in (1, 2, 4):
+        parts = [make_stream(ready, 6, 0, i, num_processes) for i in range(num_processes)]
+        assert 0.9 < np.mean([part.blocks_per_chunk() for part in parts]) <= 2
+
+
 def test_an_unknown_split_is_named(ready):
     with pytest.raises(ValueError, match="no test split"):
         ready.layout("test")

@@ -46,8 +46,14 @@ class Stream:
 
     @property
     def num_lanes(self) -> int:
-        """Sequential reads that take turns in this process."""
-        return max(_LEAST_LANES, _LANES // self.num_processes)
+        """Sequential reads that take turns in this process.
+
+        A lane starts in the middle of a shard and reads that from its beginning, so lanes are few
+        enough to go over two shards each.
+        """
+        shards = len(self.prepared.shards(self.split))
+        wanted = max(_LEAST_LANES, _LANES // self.num_processes)
+        return max(1, min(wanted, shards // (2 * self.num_processes)))
 
     @property
     def shuffle_chunks(self) -> int:
