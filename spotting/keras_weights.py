@@ -50,6 +50,22 @@ class KerasWeight(NamedTuple):
     shape: tuple[int, ...]
 
 
+def kind_of(names: Iterable[str]) -> str:
+    """The kind of model that weights of these Keras names are, "confidence" or "displacement".
+
+    Raises:
+      InputError: they have neither head, or both.
+    """
+    layers = {name.split("/")[0] for name in names}
+    kinds = [kind for kind, head in HEADS.items() if head in layers]
+    if len(kinds) != 1:
+        raise InputError(
+            f"not a model of the official code: its layers are {', '.join(sorted(layers)[:5])}, "
+            f"..., with {'both' if kinds else 'neither'} of {' and '.join(HEADS.values())}"
+        )
+    return kinds[0]
+
+
 def keras_weights(params: Params, kind: str) -> dict[str, KerasWeight]:
     """What the official code calls our parameters.
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -22,7 +22,7 @@ from configs import (
 from spotting import losses, settings
 from spotting.anchors import AnchorTargets
 from spotting.data.resident import Batch
-from spotting.keras_weights import HEADS, from_keras, to_keras
+from spotting.keras_weights import HEADS, from_keras, kind_of, to_keras
 from spotting.models.spotter import Spotter
 from spotting.optimizer import linear_decay
 from spotting.sam import sam
@@ -98,7 +98,7 @@ def check_full(folder: Folder, name: str, report: Report) -> None:
         for index, (key, shape) in enumerate(zip(names, shapes, strict=True))
     }
     first_values = [array.flat[0] for array in weights.values()]
-    report.exact(f"{name}/first_values", first_values, arrays["first_values"])
+    report.relative(f"{name}/first_values", first_values, arrays["first_values"], 1e-6)
 
     model = settings.network(FULL_SIZE[size], KINDS[kind], num_classes)
     num_features = weights[names[0]].shape[1]
@@ -220,8 +220,8 @@ def _check_statistics(
 
 def _initial_weights(size: str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
     """Draws of all weights of a full-size model, [draws, ...] each, in Keras layout."""
-    num_classes = shapes[f"{HEADS[_kind(shapes)]}/bias:0"][0]
-    model = settings.network(FULL_SIZE[size], _kind(shapes), num_classes)
+    num_classes = shapes[f"{HEADS[kind_of(shapes)]}/bias:0"][0]
+    model = settings.network(FULL_SIZE[size], kind_of(shapes), num_classes)
     positions = (shape for key, shape in shapes.items() if "position_embeddings" in key)
     frames = next(positions, (2 ** FULL_SIZE[size].model.levels,))[0]
     chunk = jax.ShapeDtypeStruct((1, frames, next(iter(shapes.values()))[1]), jnp.float32)
@@ -266,12 +266,7 @@ def _small_model(arrays: Arrays, num_classes: int) -> Spotter:
             num_heads=args["transformer_attention_heads"],
             mlp_dim=args["transformer_intermediate_size"],
         )
-    return settings.network(config, _kind(arrays["weight_names"].tolist()), num_classes)
-
-
-def _kind(weight_names: Iterable[str]) -> str:
-    layers = {name.split("/")[0] for name in weight_names}
-    return next(kind for kind, head in HEADS.items() if head in layers)
+    return settings.network(config, kind_of(arrays["weight_names"].tolist()), num_classes)
 
 
 def _shapes(model: Spotter, chunk_shape: tuple[int, ...]) -> Any:
