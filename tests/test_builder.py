@@ -115,7 +115,6 @@ def test_prepared_halves_are_the_folders(folder):
     assert (ready.classes, ready.frame_rate) == (dataset.classes, dataset.frame_rate)
     for split in GAMES:
         halves, _ = read_split(dataset, split)
-        ready.require_same(split, halves)
         for half, stored in zip(halves, ready.halves(split), strict=True):
             assert (half.game, half.number, half.num_frames, half.events) == (
                 stored.game,
@@ -202,11 +201,11 @@ def test_other_data_is_refused(folder, tmp_path):
     with pytest.raises(InputError, match="not the data of config"):
         prepared.prepare(config_of(folder), other, folder / "prepared")
 
-    ready = prepared.prepare(config_of(folder), folder, folder / "prepared")
+    for _ in range(2):  # The second call finds it prepared.
+        prepared.prepare(config_of(folder), folder, folder / "prepared")
     write_labels(folder / "league/train 0", [annotation(1, 500, "Corner")])
-    halves, _ = read_split(open_dataset(folder), "train")
-    with pytest.raises(InputError, match="delete it to have it made again"):
-        ready.require_same("train", halves)
+    with pytest.raises(InputError, match=r"train split .* delete it to have it made again"):
+        prepared.prepare(config_of(folder), folder, folder / "prepared")
 
 
 def test_a_full_disk_is_foreseen(folder, monkeypatch):

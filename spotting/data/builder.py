@@ -37,7 +37,14 @@ from spotting.data.feature_statistics import map_threads
 from spotting.data.soccernet import Half, TimeSource
 from spotting.data.storage import STORAGE_DTYPES, StorageStatistics
 from spotting.data.tensorflow_import import tfds
-from spotting.data.transforms import Transform, fit_once, read_transformed_split, transformed
+from spotting.data.transforms import (
+    Normalization,
+    Transform,
+    fit_once,
+    read_transformed_split,
+    source_datasets,
+    transformed,
+)
 from spotting.errors import InputError
 
 Progress = Callable[[int, int, int], None]
@@ -230,35 +237,26 @@ class SoccernetV2(tfds.core.dataset_builder.FileReaderBuilder):
         dl_manager: tfds.download.DownloadManager,
         download_config: tfds.download.DownloadConfig | None = None,
     ) -> None:
-        config = self.builder_config
-        root = dl_manager.manual_dir
+        config, root = self.builder_config, dl_manager.manual_dir
         dataset = describe_dataset(root, config.features)
-        stored = transformed(dataset, config.transform)
-        expected = (config.dataset, config.frame_rate, config.feature_dim, config.classes)
-        if expected != (dataset.name, stored.frame_rate, stored.feature_dim, stored.classes):
-            raise InputError(f"{root}: holds {dataset.name}, not the data of config {config.name}")
         normalization = fit_once(dataset, config.transform, self.data_dir_root)
-        splits = {
-            split: read_transformed_split(dataset, split, config.transform, normalization)[0]
-            for split in dataset.splits
-            # The challenge split may be left out.
-            if split != "challenge" or not missing_files(dataset, split)
-        }
-        self._write(splits)
+        splits = read_splits(root, config, normalization)
+        self._finish(splits, self._write_shards(splits))
 
-    def _write(self, splits: dict[str, list[Half]]) -> None:
-        """Writes the shards that are not there yet, then what is to be known about them."""
-        config = self.builder_config
+    def _write_shards(self, splits: dict[str, list[Half]]) -> dict[str, list[shards.Report]]:
+        """Writes the shards that are not there yet; what each one holds, by split."""
+        config, features = self.builder_config, self.info.features
         jobs = [
             shards.Job(split, path, halves)
             for split, of_split in splits.items()
             for path, halves in self._games(split, of_split)
         ]
         self.data_path.mkdir(parents=True, exist_ok=True)
-        shards.require_space(self.data_path, jobs, config.block_frames, self.info.features)
+        shards.remove_others(self.data_path, jobs)
+        shards.require_space(self.data_path, jobs, config.block_frames, features)
         reports: dict[str, list[shards.Report]] = {split: [] for split in splits}
         written = map_threads(
-            functools.partial(shards.write, config=config, features=self.info.features), jobs
+            functools.partial(shards.write, config=config, features=features), jobs
         )
         num_bytes = 0
         for done, (job, report) in enumerate(zip(jobs, written, strict=True), 1):
@@ -266,7 +264,12 @@ class SoccernetV2(tfds.core.dataset_builder.FileReaderBuilder):
             num_bytes += report.num_bytes
             if self.progress is not None:
                 self.progress(done, len(jobs), num_bytes)
+        return reports
 
+    def _finish(
+        self, splits: dict[str, list[Half]], reports: dict[str, list[shards.Report]]
+    ) -> None:
+        """Writes what TFDS and a stream must know of the shards, then tidies up."""
         infos = [
             tfds.core.SplitInfo(
                 name=split,
@@ -277,6 +280,7 @@ class SoccernetV2(tfds.core.dataset_builder.FileReaderBuilder):
             for split, of_split in reports.items()
         ]
         self.info.set_splits(tfds.core.SplitDict(infos))
+        config = self.builder_config
         total = sum((r.statistics for rs in reports.values() for r in rs), StorageStatistics())
         self.info.metadata.update(
             dataset=config.dataset,
@@ -290,7 +294,7 @@ class SoccernetV2(tfds.core.dataset_builder.FileReaderBuilder):
             statistics=dataclasses.asdict(total),
         )
         self._write_info()
-        shards.clean(self.data_path, jobs)
+        shards.remove_reports(self.data_path)
 
     def _games(self, split: str, halves: list[Half]) -> list[tuple[epath.Path, list[Half]]]:
         """Path of each shard of a split, and the halves of the game that it holds."""
@@ -308,6 +312,29 @@ class SoccernetV2(tfds.core.dataset_builder.FileReaderBuilder):
         for path in sorted(partial.iterdir(), key=lambda path: path.name == _DATASET_INFO):
             path.replace(self.data_path / path.name)
         partial.rmtree()
+
+
+def read_splits(
+    root: str | os.PathLike, config: SoccerNetConfig, normalization: Normalization | None = None
+) -> dict[str, list[Half]]:
+    """The halves of each split of a folder, transformed as a config says.
+
+    The challenge split may be missing, in whole or in part, and is then left out.
+
+    Raises:
+      InputError: as `soccernet.read_split`, or the folder is of another dataset.
+    """
+    dataset = describe_dataset(root, config.features)
+    stored = transformed(dataset, config.transform)
+    expected = (config.dataset, config.frame_rate, config.feature_dim, config.classes)
+    if expected != (dataset.name, stored.frame_rate, stored.feature_dim, stored.classes):
+        raise InputError(f"{root}: holds {dataset.name}, not the data of config {config.name}")
+    sources = source_datasets(dataset, config.transform)
+    return {
+        split: read_transformed_split(dataset, split, config.transform, normalization)[0]
+        for split in dataset.splits
+        if split != "challenge" or not any(missing_files(source, split) for source in sources)
+    }
 
 
 def halves_table(halves: Sequence[Half]) -> list[dict[str, Any]]:

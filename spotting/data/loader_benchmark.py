@@ -31,7 +31,6 @@ from spotting.data.soccernet import open_dataset
 
 RESNET_PCA, COMBINATION = FeatureSet(2.0, 512), FeatureSet(1.0, 8576)
 
-_SECONDS = 2700  # of a half
 _FEATURES = "random"
 
 
@@ -62,12 +61,12 @@ class Memory(NamedTuple):
     streaming: int
 
 
-def make_folder(root: Path, games: int, features: FeatureSet, dtype: str = "float32") -> Path:
-    """Writes a dataset of random features, games of two halves of 45 minutes.
+def make_folder(root: Path, games: int, features: FeatureSet, minutes: float = 45.0) -> Path:
+    """Writes a dataset of random features in float32, games of two halves of so many minutes.
 
     All games share the arrays of the first one by hard links, so it takes little room.
     """
-    num_frames = round(_SECONDS * features.frame_rate)
+    num_frames = round(60 * minutes * features.frame_rate)
     rng = np.random.default_rng(0)
     names = [f"league/game {index}" for index in range(games)]
     label = {"gameTime": "1 - 10:00", "label": "Goal", "position": "600000"}
@@ -78,8 +77,7 @@ def make_folder(root: Path, games: int, features: FeatureSet, dtype: str = "floa
         for half in HALVES:
             file = f"{half}_{_FEATURES}.npy"
             if name == names[0]:
-                values = rng.standard_normal((num_frames, features.dim), np.float32)
-                np.save(folder / file, values.astype(dtype))
+                np.save(folder / file, rng.standard_normal((num_frames, features.dim), np.float32))
             else:
                 os.link(root / names[0] / file, folder / file)
     description = {
@@ -127,8 +125,11 @@ def measure_speed(prepared: Any, batch_size: int, seconds: float = 5.0, rounds: 
 
 
 def measure_memory(root: Path, games: int) -> Memory:
-    """Makes a data set of Combination's size, prepares and streams it, each in its own process."""
-    make_folder(root, games, COMBINATION)
+    """Makes a data set of Combination's width, prepares and streams it, each in its own process.
+
+    Halves are of 9 minutes, so that a few GB have as many matches to read at a time as all 92 have.
+    """
+    make_folder(root, games, COMBINATION, minutes=9)
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         data_bytes, preparing = pool.submit(_prepare_for_memory, root).result()
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
@@ -271,7 +272,7 @@ def _benchmark(what: str, root: Path) -> None:
                 flush=True,
             )
     elif what == "memory":
-        for games in (18, 90):
+        for games in (90, 450):
             found = measure_memory(root / str(games), games)
             print(
                 f"{found.data_bytes / 1e9:.2f} GB prepared: peak memory preparing "

@@ -4,7 +4,7 @@ Nothing here needs the folder that it was made from, or a local path.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from absl import logging
 
 from spotting.data.annotations import Event
 from spotting.data.blocks import Layout, make_layout, num_blocks
-from spotting.data.builder import Progress, SoccerNetConfig, SoccernetV2, halves_table
+from spotting.data.builder import Progress, SoccerNetConfig, SoccernetV2, halves_table, read_splits
 from spotting.data.soccernet import Half
 from spotting.data.storage import StorageStatistics
 from spotting.data.tensorflow_import import tf, tfds
@@ -106,13 +106,14 @@ class Prepared:
             for half, shard, first in rows
         ]
 
-    def require_same(self, split: str, halves: Sequence[Half]) -> None:
-        """Raises InputError where a split of the folder is no longer what was prepared."""
-        if self._table(split) != halves_table(halves):
-            raise InputError(
-                f"{self.builder.data_dir}: was made from other games, lengths or labels of the "
-                f"{split} split than the folder has now; delete it to have it made again"
-            )
+    def require_same(self, splits: Mapping[str, Sequence[Half]]) -> None:
+        """Raises InputError where a split of the folder is not what was prepared."""
+        for split, halves in splits.items():
+            if self._halves.get(split) != halves_table(halves):
+                raise InputError(
+                    f"{self.builder.data_dir}: was made from other games, lengths or labels of the "
+                    f"{split} split than the folder has now; delete it to have it made again"
+                )
 
     def _table(self, split: str) -> list[dict[str, Any]]:
         if split not in self._halves:
@@ -134,6 +135,8 @@ def prepare(
 ) -> Prepared:
     """Opens a prepared data set, after making what is missing of it.
 
+    Of several processes one should call this, and the others when it is done.
+
     Args:
       config: what to store, of `builder.make_config`.
       root: folder of the games.
@@ -141,16 +144,19 @@ def prepare(
       progress: told of each shard.
 
     Raises:
-      InputError: the folder is not what `config` says, or a file of it cannot be used.
+      InputError: the folder is not what `config` says, a file of it cannot be used, or the data
+        was prepared when it held other games, lengths or labels.
     """
+    ready = open_prepared(config, prepared_dir)
+    if ready is not None:
+        ready.require_same(read_splits(root, config))
+        return ready
     builder = _make_builder(config, prepared_dir)
-    if not builder.is_prepared():
-        builder.progress = progress
-        builder.download_and_prepare(
-            download_config=tfds.download.DownloadConfig(manual_dir=os.fspath(root))
-        )
-        builder = _make_builder(config, prepared_dir)
-    return Prepared(builder)
+    builder.progress = progress
+    builder.download_and_prepare(
+        download_config=tfds.download.DownloadConfig(manual_dir=os.fspath(root))
+    )
+    return Prepared(_make_builder(config, prepared_dir))
 
 
 def _make_builder(config: SoccerNetConfig, prepared_dir: str | os.PathLike) -> SoccernetV2:

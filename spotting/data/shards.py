@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import uuid
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -52,13 +51,13 @@ def write(job: Job, config: Any, features: tfds.features.FeaturesDict) -> Report
     Raises:
       InputError: features that cannot be stored.
     """
-    report_path = job.path.parent / (job.path.name + _REPORT)
+    report_path = _beside(job.path, _REPORT)
     source = _fingerprint(job.halves, config)
     report = _finished(job.path, report_path, source)
     if report is not None:
         return report
     serializer = tfds.core.ExampleSerializer(features.get_serialized_info())
-    partial = job.path.parent / f"{job.path.name}.{uuid.uuid4().hex}{_PARTIAL}"
+    partial = _beside(job.path, _PARTIAL)
     num_records, total = 0, StorageStatistics()
     dtype = STORAGE_DTYPES[config.storage]
     try:
@@ -85,18 +84,24 @@ def write(job: Job, config: Any, features: tfds.features.FeaturesDict) -> Report
         "num_bytes": report.num_bytes,
         "statistics": dataclasses.asdict(total),
     }
-    partial_report = report_path.parent / f"{partial.name}{_REPORT}{_PARTIAL}"
+    partial_report = _beside(report_path, _PARTIAL)
     partial_report.write_text(json.dumps(content))
     partial_report.replace(report_path)
     return report
 
 
-def clean(folder: epath.Path, jobs: Sequence[Job]) -> None:
-    """Removes what unfinished preparations left: reports, partial files, shards of other splits."""
+def remove_others(folder: epath.Path, jobs: Sequence[Job]) -> None:
+    """Removes what killed preparations left half-written, and shards of one with other games."""
     keep = {job.path.name for job in jobs}
     for path in folder.iterdir():
-        stale_shard = ".tfrecord-" in path.name and path.name not in keep
-        if stale_shard or path.name.endswith((_REPORT, _PARTIAL)):
+        if ".tfrecord-" in path.name and path.name.removesuffix(_REPORT) not in keep:
+            path.unlink()
+
+
+def remove_reports(folder: epath.Path) -> None:
+    """Removes what a preparation no longer needs when it is done."""
+    for path in folder.iterdir():
+        if path.name.endswith(_REPORT):
             path.unlink()
 
 
@@ -120,6 +125,10 @@ def require_space(
             f"{folder}: no room for {blocks * record_bytes / 1e9:.1f} GB of prepared data; set "
             "--config.data.prepared_dir to another disk, or --config.data.storage=float16"
         )
+
+
+def _beside(path: epath.Path, suffix: str) -> epath.Path:
+    return path.parent / (path.name + suffix)
 
 
 def _finished(path: epath.Path, report_path: epath.Path, source: str) -> Report | None:
