@@ -30,5 +30,6 @@ def draw(key: Array, batch_size: int, alpha: float | Array) -> tuple[Array, Arra
 
 def mix(values: Array, shares: Array, partners: Array) -> Array:
     """share * values + (1 - share) * values of the partner, along the first axis of [B, ...]."""
-    shares = shares.reshape(-1, *[1] * (values.ndim - 1)).astype(values.dtype)
-    return shares * values + (1 - shares) * values[partners]
+    shares = shares.reshape(-1, *[1] * (values.ndim - 1))
+    mixed = shares * values + (1 - shares) * values[partners]
+    return mixed.astype(values.dtype)

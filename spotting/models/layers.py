@@ -3,6 +3,9 @@
 A convolution along time with one or three taps is a product with a [C, C'] or [3C, C'] matrix, and
 a transposed convolution whose stride equals its kernel is a product followed by a reshape. XLA's
 gradient of the general convolution is slow on CPUs; these forms are not, and they compute the same.
+
+Parameters are float32 and are cast to the `dtype` of the computation. Biases are added in float32:
+their gradients, sums over all frames of a batch, are then summed in float32 too.
 """
 
 from collections.abc import Callable, Sequence
@@ -40,7 +43,8 @@ class Dense(nn.Module):
         init = self.kernel_init or glorot_uniform(channels, self.features)
         kernel = self.param("kernel", init, (channels, self.features), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
-        return x.astype(self.dtype) @ kernel.astype(self.dtype) + bias.astype(self.dtype)
+        y = product(x.astype(self.dtype), kernel.astype(self.dtype))
+        return (y + bias).astype(self.dtype)
 
 
 class Conv3(nn.Module):
@@ -63,7 +67,7 @@ class Conv3(nn.Module):
         x = x.astype(self.dtype)
         taps = jnp.concatenate([_shift(x, 1), x, _shift(x, -1)], axis=-1)
         matrix = kernel.reshape(3 * channels, self.features).astype(self.dtype)
-        return taps @ matrix + bias.astype(self.dtype)
+        return (product(taps, matrix) + bias).astype(self.dtype)
 
 
 class Upsample2(nn.Module):
@@ -84,15 +88,26 @@ class Upsample2(nn.Module):
         )
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         matrix = kernel.reshape(channels, 2 * self.features).astype(self.dtype)
-        y = x.astype(self.dtype) @ matrix
+        y = product(x.astype(self.dtype), matrix)
         y = y.reshape(*x.shape[:-2], 2 * x.shape[-2], self.features)
-        return y + bias.astype(self.dtype)
+        return (y + bias).astype(self.dtype)
+
+
+def product(x: Array, matrix: Array) -> Array:
+    """[..., C] by [C, C'] -> [..., C'], as one product of two matrices.
+
+    For a product with several leading axes XLA's CPU backend makes transposed copies in the
+    gradient, which takes an eighth of the U-net's training step.
+    """
+    rows = x.reshape(-1, x.shape[-1])
+    return (rows @ matrix).reshape(*x.shape[:-1], matrix.shape[-1])
 
 
 def max_pool2(x: Array) -> Array:
     """[..., T, C] -> [..., T/2, C], the greater of each two frames."""
-    pairs = x.reshape(*x.shape[:-2], x.shape[-2] // 2, 2, x.shape[-1])
-    return jnp.max(pairs, axis=-2)
+    channels = x.shape[-1]
+    pairs = x.reshape(*x.shape[:-2], x.shape[-2] // 2, 2 * channels)
+    return jnp.maximum(pairs[..., :channels], pairs[..., channels:])
 
 
 def _shift(x: Array, frames: int) -> Array:

@@ -59,8 +59,8 @@ class Spotter(nn.Module):
     kind: str
 
     def setup(self) -> None:
-        """Makes the head."""
-        self.head = Conv3(self.num_classes, self.trunk.dtype)
+        """Makes the head, which is small enough to be float32 always."""
+        self.head = Conv3(self.num_classes, jnp.float32)
 
     def __call__(self, features: ChunkFeatures) -> ChunkOutputs:
         """[B, T, P] -> float32 [B, T, K]."""
@@ -72,7 +72,7 @@ class Spotter(nn.Module):
 
     def spot(self, reduced: Array) -> ChunkOutputs:
         """The part that sees a chunk, [B, T, C] -> float32 [B, T, K]."""
-        outputs = self.head(self.trunk(reduced)).astype(jnp.float32)
+        outputs = self.head(self.trunk(reduced))
         return jnp.tanh(outputs) if self.kind == "displacement" else outputs
 
 
