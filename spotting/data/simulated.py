@@ -11,12 +11,12 @@ What each class looks and sounds like; "at" is within half a second of the event
     Goal                attack fills the box         ball goes in     roar (peak at 4 s), close-up,
                                                                       replay, kick-off
     Shots off target    attack fills the box         ball goes by     groan (peak at 2 s), pause
-    Ball out of play                                 ball crosses a   players stop, throw-in or corner
-                                                     line
+    Ball out of play                                 ball crosses a   players stop, throw-in or
+                                                     line             corner
     Throw-in            ball beyond the touch line   ball comes in    players run
     Corner              ball in the corner, box full ball comes in    cheers (peak at 1 s)
-    Foul                players around the ball      ball stops       whistle (0.8 s), referee (5 s),
-                                                                      players stop, free-kick
+    Foul                players around the ball      ball stops       whistle (0.8 s), players stop,
+                                                                      referee (5 s), free-kick
     Direct free-kick    wall, whistle (-2 s)         ball leaves
     Offside             fast ball forward                             whistle (1.4 s), players stop,
                                                                       free-kick
