@@ -9,7 +9,9 @@ import numpy as np
 from spotting import metrics
 from spotting.data.annotations import RESULTS_FILE, predictions_from_scores, write_results
 from spotting.data.soccernet import Half
+from spotting.files import write_json_atomic
 from spotting.metrics import Spots, Truths
+from spotting.postprocessing import Suppression, score_map
 
 
 def truths(halves: Sequence[Half], classes: Sequence[str]) -> Truths:
@@ -52,11 +54,75 @@ def write_split(
         write_results(directory / game / RESULTS_FILE, game, spots)
 
 
-def guessed_score_maps(
-    halves: Sequence[Half], num_classes: int, rng: np.random.Generator
-) -> list[np.ndarray]:
+def score_split(
+    folder: Path,
+    halves: Sequence[Half],
+    classes: Sequence[str],
+    frame_rate: float,
+    confidence: Sequence[np.ndarray],
+    displacement: Sequence[np.ndarray],
+    suppression: Suppression,
+) -> tuple[dict[str, Any], Spots]:
+    """Turns the predictions of a split into spots, writes them, and scores them.
+
+    Args:
+      folder: gets `results` and `results_without_displacement`.
+      halves: of the split, with their events.
+      classes: names of the K classes.
+      frame_rate: of the predictions.
+      confidence: [N, K] of each half, in [0, 1].
+      displacement: [N, K] of each half, in frames.
+      suppression: which NMS.
+
+    Returns:
+      The split's part of metrics.json, and the spots with displacement.
+    """
+    truth = truths(halves, classes)
+
+    def score_maps(
+        scores: Sequence[np.ndarray], shifts: Sequence[np.ndarray | None]
+    ) -> list[np.ndarray]:
+        pairs = zip(scores, shifts, strict=True)
+        return [score_map(*pair, frame_rate, suppression) for pair in pairs]
+
+    unmoved = [None] * len(halves)
+    without = score_maps(confidence, unmoved)
+    write_split(folder / "results_without_displacement", halves, without, classes, frame_rate)
+    with_displacement = score_maps(confidence, displacement)
+    write_split(folder / "results", halves, with_displacement, classes, frame_rate)
+    spots = metrics.spots_from_score_maps(with_displacement, frame_rate)
+    guesses = score_maps(_guesses(halves, len(classes)), unmoved)
+    result = {
+        "with_displacement": figures(truth, spots, classes),
+        "without_displacement": figures(
+            truth, metrics.spots_from_score_maps(without, frame_rate), classes
+        ),
+        "guessing": figures(truth, metrics.spots_from_score_maps(guesses, frame_rate), classes),
+    }
+    return result, spots
+
+
+def _guesses(halves: Sequence[Half], num_classes: int) -> list[np.ndarray]:
     """Confidences drawn uniformly: what a figure must be compared with to mean anything."""
-    return [rng.random((half.num_frames, num_classes), np.float32) for half in halves]
+    generator = np.random.default_rng(0)
+    return [generator.random((half.num_frames, num_classes), np.float32) for half in halves]
+
+
+def write_thresholds(
+    workdir: Path, truth: Truths, spots: Spots, classes: Sequence[str], tolerance: float
+) -> None:
+    """Writes thresholds.json: per class, the confidence from which on F1 is greatest.
+
+    Args:
+      workdir: the run's folder.
+      truth: of the validation split.
+      spots: of the validation split.
+      classes: names of the K classes.
+      tolerance: seconds, within which a spot is right.
+    """
+    thresholds, _ = metrics.best_f1_thresholds(truth, spots, len(classes), tolerance)
+    named = dict(zip(classes, thresholds.tolist(), strict=True))
+    write_json_atomic(workdir / "thresholds.json", named)
 
 
 def table(result: dict[str, Any], split: str) -> str:

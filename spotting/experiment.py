@@ -8,9 +8,9 @@ A training of several seeds is one program; each seed leaves a complete run fold
 
 import dataclasses
 import functools
-import json
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -18,7 +18,17 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from spotting import anchors, evaluation, inference, metrics, settings, timing, training
+from spotting import (
+    anchors,
+    evaluation,
+    inference,
+    metrics,
+    predictions,
+    seeds,
+    settings,
+    timing,
+    training,
+)
 from spotting.checkpoints import Checkpoints, num_parameters, stack
 from spotting.data import resident
 from spotting.data.soccernet import (
@@ -31,7 +41,7 @@ from spotting.data.soccernet import (
     read_split,
 )
 from spotting.errors import InputError
-from spotting.files import write_json_atomic, write_npz_atomic
+from spotting.files import write_json_atomic
 from spotting.fit import Schedule, fit, is_finished, make_run_epoch
 from spotting.logs import ProgressLine, RunLog, environment, say
 from spotting.postprocessing import Suppression, score_map
@@ -80,29 +90,32 @@ def run(config: ConfigDict, workdir: Path, mode: str = "run") -> dict[int, dict[
     settings.check(config)
     for seed, folder in run_folders(config, workdir).items():
         settings.check_workdir(one_seed(config, seed), folder)
-    finished = _finished_metrics(config, workdir)
-    if mode == "run" and finished is not None:
+    results = _scored(config, workdir) if mode == "run" else {}
+    if len(results) == len(config.seeds):
         say(f"{workdir}: finished; its figures again")
-        _show(config, workdir, finished)
-        return finished
+        _show(config, workdir, results)
+        return results
 
     matches = read_matches(config, workdir)
     for seed, folder in run_folders(config, workdir).items():
         settings.save(one_seed(config, seed), folder)
-    runs = open_runs(config, workdir)
+    runs = open_runs(config, workdir, without=results.keys())
     try:
-        if mode != "evaluate":
-            for kind in KINDS:
-                train(config, matches, runs, kind)
-        if mode == "train":
-            return {}
-        results = {one.seed: evaluate(config, matches, one) for one in runs}
+        for group in make_groups(config, matches, runs):
+            if mode != "evaluate":
+                for kind in KINDS:
+                    train(config, matches, group, kind)
+            if mode != "train":
+                results |= {one.seed: evaluate(config, matches, one) for one in group}
     finally:
         for one in runs:
             one.log.close()
             for keeper in one.checkpoints.values():
                 keeper.close()
+    if mode == "train":
+        return {}
     _show(config, workdir, results)
+    _illustrate(config, workdir)
     return results
 
 
@@ -120,15 +133,44 @@ def one_seed(config: ConfigDict, seed: int) -> ConfigDict:
     return copy
 
 
-def open_runs(config: ConfigDict, workdir: Path) -> list[Run]:
-    """Opens each seed's log and checkpoints."""
+def open_runs(config: ConfigDict, workdir: Path, without: Collection[int] = ()) -> list[Run]:
+    """Opens the log and the checkpoints of each seed, but for those `without`."""
     runs = []
     for seed, folder in run_folders(config, workdir).items():
+        if seed in without:
+            continue
         log = RunLog(folder, config.logging.tensorboard)
         log.write("start", seed=seed, **environment())
         keepers = {kind: Checkpoints(folder / "checkpoints" / kind) for kind in KINDS}
         runs.append(Run(seed, folder, log, keepers))
     return runs
+
+
+def make_groups(config: ConfigDict, matches: Matches, runs: Sequence[Run]) -> list[list[Run]]:
+    """The seeds that train together: as many as the config says, or as the memory holds."""
+    most = config.seeds_at_once or trainings_that_fit(config, matches, len(runs))
+    progress = [tuple(one.checkpoints[kind].step("latest") for kind in KINDS) for one in runs]
+    return seeds.in_groups(runs, progress, most)
+
+
+def trainings_that_fit(config: ConfigDict, matches: Matches, wanted: int) -> int:
+    """How many trainings, with all that takes memory, the accelerator holds beside the data."""
+    device = jax.local_devices()[0]
+    if wanted == 1 or device.platform == "cpu":
+        # A CPU gains no speed from several at once, and its first result would come last.
+        return 1
+    dataset, halves = matches.dataset, matches.splits["train"]
+    offsets = split_offsets(config, dataset, halves)
+    needed = seeds.bytes_per_training(
+        make_objective(config, dataset, "confidence", offsets),
+        training.Hyper(*[1.0] * 4),
+        settings.optimizer(config),
+        batch_size=config.training.batch_size,
+        chunk_shape=(settings.check_chunk(config, dataset.frame_rate), dataset.feature_dim),
+    )
+    width = dataset.feature_dim * jnp.dtype(config.data.resident_dtype).itemsize
+    split = sum(half.num_frames for half in halves) * (width + 2 * len(dataset.classes))
+    return seeds.how_many_fit(needed, split, device.memory_stats())
 
 
 def read_matches(config: ConfigDict, workdir: Path) -> Matches:
@@ -162,8 +204,22 @@ def _warn(problems: Problems) -> None:
         say(f"warning: {warning}")
 
 
-def train(config: ConfigDict, matches: Matches, runs: Sequence[Run], kind: str) -> None:
-    """Trains one kind of model for all seeds, from where its checkpoints are."""
+def train(
+    config: ConfigDict,
+    matches: Matches,
+    runs: Sequence[Run],
+    kind: str,
+    varied: Mapping[str, Sequence[float]] = MappingProxyType({}),
+) -> None:
+    """Trains one kind of model for all runs together, from where its checkpoints are.
+
+    Args:
+      config: of the experiment.
+      matches: the data.
+      runs: which seeds.
+      kind: "confidence" or "displacement".
+      varied: fields of `training.Hyper` in which the runs differ, a value for each run.
+    """
     keepers = [one.checkpoints[kind] for one in runs]
     steps = settings.steps_per_epoch(config)
     schedule = Schedule(
@@ -198,22 +254,26 @@ def train(config: ConfigDict, matches: Matches, runs: Sequence[Run], kind: str) 
         jnp.dtype(config.data.resident_dtype),
     )
     split = jax.tree.map(jnp.asarray, split)
-    run_epoch = make_run_epoch(
-        functools.partial(
-            training.train_epoch,
-            hyper=settings.hyper(config, kind),
+    hyper = settings.hyper(config, kind)
+    own = {name: jnp.asarray(values, jnp.float32) for name, values in varied.items()}
+
+    def train_epoch(state, own, split):
+        return training.train_epoch(
+            state,
+            split,
+            hyper=hyper._replace(**own),
             objective=objective,
             settings=settings.optimizer(config),
             num_steps=steps,
             batch_size=schedule.batch_size,
             chunk_frames=chunk_frames,
-        ),
-        len(runs),
-    )
+        )
+
+    run_epoch = make_run_epoch(train_epoch, len(runs))
     fit(
         kind,
         states,
-        lambda states, epoch: run_epoch(states, split),
+        lambda states, epoch: run_epoch(states, own, split),
         make_validation(config, matches, runs, kind),
         schedule,
         keepers,
@@ -325,91 +385,55 @@ def evaluate(config: ConfigDict, matches: Matches, one: Run) -> dict[str, Any]:
       What metrics.json holds.
     """
     params = {kind: restore_best(config, matches, one, kind) for kind in KINDS}
-    classes, rate = matches.classes, matches.dataset.frame_rate
-    suppression = settings.suppression(config)
+    classes = matches.classes
     result: dict[str, Any] = {}
     for split in ("valid", "test"):
         halves = matches.splits.get(split)
         if not halves:
             continue
-        confidence, displacement = (
+        outputs = [
             spot_halves(config, matches, kind, params[kind], halves, config.inference.border)
             for kind in KINDS
-        )
+        ]
         if config.inference.save_predictions:
-            _save_predictions(one.workdir, split, halves, confidence, displacement)
-        truth = evaluation.truths(halves, classes)
-        result[split] = {}
-        folder = one.workdir if split == "test" else one.workdir / split
-        for name, shifts in (
-            ("with_displacement", displacement),
-            ("without_displacement", [None] * len(halves)),
-        ):
-            maps = [
-                score_map(scores, shift, rate, suppression)
-                for scores, shift in zip(confidence, shifts, strict=True)
-            ]
-            spots = metrics.spots_from_score_maps(maps, rate)
-            result[split][name] = evaluation.figures(truth, spots, classes)
-            suffix = "" if name == "with_displacement" else f"_{name}"
-            evaluation.write_split(folder / f"results{suffix}", halves, maps, classes, rate)
-            if split == "valid" and name == "with_displacement":
-                _write_thresholds(config, one.workdir, truth, spots, classes)
-        result[split]["guessing"] = _guess(halves, truth, matches, suppression)
+            predictions.save(one.workdir, split, halves, *outputs)
+        result[split], spots = evaluation.score_split(
+            one.workdir if split == "test" else one.workdir / split,
+            halves,
+            classes,
+            matches.dataset.frame_rate,
+            *outputs,
+            settings.suppression(config),
+        )
+        if split == "valid":
+            truth = evaluation.truths(halves, classes)
+            tolerance = config.postprocessing.f1_tolerance
+            evaluation.write_thresholds(one.workdir, truth, spots, classes, tolerance)
     write_json_atomic(one.workdir / "metrics.json", result)
     one.log.write("test", **{split: _summary(value) for split, value in result.items()})
     return result
-
-
-def _guess(
-    halves: Sequence[Half], truth: metrics.Truths, matches: Matches, suppression: Suppression
-) -> dict[str, Any]:
-    classes, rate = matches.classes, matches.dataset.frame_rate
-    guesses = evaluation.guessed_score_maps(halves, len(classes), np.random.default_rng(0))
-    maps = [score_map(scores, None, rate, suppression) for scores in guesses]
-    return evaluation.figures(truth, metrics.spots_from_score_maps(maps, rate), classes)
 
 
 def _summary(result: dict[str, Any]) -> dict[str, Any]:
     return {name: {key: value[key] for key in ("loose", "tight")} for name, value in result.items()}
 
 
-def _save_predictions(
-    workdir: Path,
-    split: str,
-    halves: Sequence[Half],
-    confidence: Sequence[np.ndarray],
-    displacement: Sequence[np.ndarray],
-) -> None:
-    arrays = {}
-    for half, scores, shifts in zip(halves, confidence, displacement, strict=True):
-        arrays[f"{half.game}|{half.number}|confidence"] = scores
-        arrays[f"{half.game}|{half.number}|displacement"] = shifts
-    write_npz_atomic(workdir / "predictions" / f"{split}.npz", arrays)
+def _scored(config: ConfigDict, workdir: Path) -> dict[int, dict[str, Any]]:
+    """The figures of the seeds that have been scored."""
+    paths = {seed: folder / "metrics.json" for seed, folder in run_folders(config, workdir).items()}
+    return {seed: settings.read_json(path) for seed, path in paths.items() if path.exists()}
 
 
-def _write_thresholds(
-    config: ConfigDict,
-    workdir: Path,
-    truth: metrics.Truths,
-    spots: metrics.Spots,
-    classes: Sequence[str],
-) -> None:
-    tolerance = config.postprocessing.f1_tolerance
-    thresholds, _ = metrics.best_f1_thresholds(truth, spots, len(classes), tolerance)
-    named = dict(zip(classes, thresholds.tolist(), strict=True))
-    write_json_atomic(workdir / "thresholds.json", named)
+def _illustrate(config: ConfigDict, workdir: Path) -> None:
+    """Draws a half of the test matches for each seed, and writes the report of all."""
+    from spotting import report
+    from spotting.reporting import snapshot
 
-
-def _finished_metrics(config: ConfigDict, workdir: Path) -> dict[int, dict[str, Any]] | None:
-    """The figures of every seed, if all have been scored."""
-    results = {}
-    for seed, folder in run_folders(config, workdir).items():
-        path = folder / "metrics.json"
-        if not path.exists():
-            return None
-        results[seed] = json.loads(path.read_text(encoding="utf-8"))
-    return results
+    say("")
+    for folder in run_folders(config, workdir).values():
+        if (folder / "results").exists():
+            say(f"what was spotted when: {snapshot.write_snapshot(folder)}")
+    say(f"report: {report.write_report([workdir], workdir)}")
 
 
 def _show(config: ConfigDict, workdir: Path, results: dict[int, dict[str, Any]]) -> None:

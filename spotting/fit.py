@@ -59,7 +59,7 @@ def fit(
     checkpoints: Sequence[Checkpoints],
     logs: Sequence[RunLog],
     progress: bool = True,
-) -> list[float]:
+) -> None:
     """Trains S seeds together, from where their checkpoints are, and leaves the best in them.
 
     Args:
@@ -72,10 +72,6 @@ def fit(
       checkpoints: where, for each seed.
       logs: for each seed.
       progress: whether to show a progress line.
-
-    Returns:
-      The validation score of what each seed's "best" checkpoint holds, NaN without a validation
-      split.
 
     Raises:
       DivergedError: a loss is not finite; the last checkpoint is from before that.
@@ -132,7 +128,6 @@ def fit(
             f"{speed:,.0f} chunks/s  {duration(left) if epoch > first + 1 else '-'} left",
             final=is_last,
         )
-    return best
 
 
 def _resume(
@@ -156,17 +151,20 @@ def is_finished(keeper: Checkpoints, schedule: Schedule) -> bool:
 
 
 def make_run_epoch(
-    train_epoch: Callable[[TrainState, Any], tuple[TrainState, StepMetrics]], seeds: int
-) -> Callable[[TrainState, Any], tuple[TrainState, StepMetrics]]:
+    train_epoch: Callable[[TrainState, Any, Any], tuple[TrainState, StepMetrics]], seeds: int
+) -> Callable[[TrainState, Any, Any], tuple[TrainState, StepMetrics]]:
     """Compiles an epoch of one seed into one of S stacked seeds; the old states are given away.
 
-    One seed is not batched over an axis of one: backends have slower paths for batched products.
+    Args:
+      train_epoch: of a seed's state, what else is its own, and the data that all share.
+      seeds: S. One seed is not batched over an axis of one: backends have slower paths for batched
+        products.
     """
     if seeds > 1:
-        return jax.jit(jax.vmap(train_epoch, in_axes=(0, None)), donate_argnums=0)
+        return jax.jit(jax.vmap(train_epoch, in_axes=(0, 0, None)), donate_argnums=0)
 
-    def single(states: TrainState, data: Any) -> tuple[TrainState, StepMetrics]:
-        out = train_epoch(unstack(states, 0), data)
+    def single(states: TrainState, own: Any, data: Any) -> tuple[TrainState, StepMetrics]:
+        out = train_epoch(unstack(states, 0), unstack(own, 0), data)
         return jax.tree.map(lambda leaf: leaf[None], out)
 
     return jax.jit(single, donate_argnums=0)

@@ -8,6 +8,10 @@ On a folder in SoccerNet-v2 layout, here the row DU+SAM of the paper's Table 1:
 
     python -m spotting.main --config=configs/unet_resnet_pca.py:sam --config.data.root=DIR
 
+A study runs several rows; this is the paper's Table 1:
+
+    python -m spotting.main --config=configs/table1.py --config.data.root=DIR
+
 The same command again goes on where it was stopped.
 """
 
@@ -32,12 +36,14 @@ _MODE = flags.DEFINE_enum(
 
 
 def main() -> int:
-    """Runs the experiment that the flags name."""
-    from spotting import experiment
+    """Runs the experiment or the study that the flags name."""
+    from spotting import experiment, study
 
     config = cli.required_config(_CONFIG)
     workdir = Path(_WORKDIR.value or cli.default_workdir(_CONFIG))
     try:
+        if "rows" in config:
+            return study.run(config, workdir, _MODE.value)
         experiment.run(config, workdir, _MODE.value)
     except MissingData as error:
         print(error.details, file=sys.stderr)

@@ -201,7 +201,7 @@ def check_workdir(config: ConfigDict, workdir: Path) -> None:
         return
     old, new = read_json(path), json.loads(json.dumps(config.to_dict()))
     differing = sorted(
-        name for name in _flat(old).keys() | _flat(new).keys() if _differs(name, old, new)
+        name for name in flatten(old).keys() | flatten(new).keys() if _differs(name, old, new)
     )
     if differing:
         raise InputError(
@@ -231,11 +231,12 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: not JSON: {error}") from error
 
 
-def _flat(tree: dict, prefix: str = "") -> dict[str, Any]:
+def flatten(tree: dict, prefix: str = "") -> dict[str, Any]:
+    """A config's values by dotted name."""
     flat = {}
     for key, value in tree.items():
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
+            flat |= flatten(value, f"{prefix}{key}.")
         else:
             flat[prefix + key] = value
     return flat
@@ -245,4 +246,4 @@ def _differs(name: str, old: dict, new: dict) -> bool:
     if any(name == free or name.startswith(free + ".") for free in _FREE_FIELDS):
         return False
     missing = object()
-    return _flat(old).get(name, missing) != _flat(new).get(name, missing)
+    return flatten(old).get(name, missing) != flatten(new).get(name, missing)

@@ -1,0 +1,39 @@
+"""The paper's comparison on a small folder of matches, sized for two CPU cores.
+
+    python -m spotting.main --config=configs/matches_study.py --config.data.root=DIR \
+        --workdir=runs/matches_study
+
+    row          what
+    :du          DU, at the size and schedule of configs/matches.py
+    :sam         DU+SAM
+    :sam_mixup   DU+SAM+mixup
+    :te_small    DTES+SAM+mixup
+    :te_base     DTEB+SAM+mixup
+
+Without an argument it is the study of all five, three trainings each; with one it is that row
+alone. All networks have a quarter of the paper's width and DTEB half its layers. DIR is a folder
+with a dataset.json, 2 frames per second.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common, matches
+
+ROWS = ("du", "sam", "sam_mixup", "te_small", "te_base")
+SCALE = "1/4 width, DTEB at 1/2 depth, 40 of 1,000 epochs, 2,048 of 8,192 chunks an epoch"
+
+
+def get_config(row: str | None = None) -> ConfigDict:
+    if row is None:
+        config = common.study(tuple(f"configs/matches_study.py:{row}" for row in ROWS))
+        config.seeds = (0, 1, 2)
+        return config
+    trunk = {"te_small": "DTES", "te_base": "DTEB"}.get(row, "DU")
+    ablation = row if trunk == "DU" else "sam_mixup"
+    config = matches.get_config(ablation)
+    if trunk == "DTES":
+        config.model.update(trunk="transformer", layers=4, width=32, num_heads=1, mlp_dim=128)
+    elif trunk == "DTEB":
+        config.model.update(trunk="transformer", layers=6, width=64, num_heads=2, mlp_dim=256)
+    config.scale_note = SCALE
+    return common.ablate(config, ablation, trunk + "{} ResNet+PCA")

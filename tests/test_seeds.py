@@ -1,0 +1,94 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from spotting import anchors, seeds, training
+from spotting.checkpoints import stack, unstack
+from spotting.data import resident
+from spotting.fit import make_run_epoch
+from spotting.models import spotter
+
+CHUNK, FEATURES, CLASSES, BATCH, STEPS = 16, 6, 2, 4, 6
+METHOD = training.Hyper(learning_rate=1e-3, weight_decay=2e-4, rho=0.5, mixup_alpha=2.0)
+ROUNDING = 1e-6  # of float32, in units of the greatest parameter
+SETTINGS = training.OptimizerSettings(num_steps=2 * STEPS)
+
+
+@pytest.fixture(scope="module")
+def objective():
+    model = spotter.build("confidence", CLASSES, "unet", 512, (16, 8), levels=1)
+    weights = anchors.class_weights(np.full(CLASSES, 40), np.full(CLASSES, 160), 0.03)
+    return training.make_objective(model, radius=3.0, weights=weights)
+
+
+@pytest.fixture(scope="module")
+def split():
+    generator = np.random.default_rng(0)
+    features = [generator.normal(size=(n, FEATURES)) for n in (100, 70, 10)]
+    labels = [generator.random((len(half), CLASSES)) < 0.05 for half in features]
+    offsets = [anchors.event_offsets(half.astype(np.uint8)) for half in labels]
+    return jax.tree.map(jnp.asarray, resident.concatenate(features, offsets, CHUNK))
+
+
+def train(objective, split, members, hyper, own=None):
+    """Parameters of each seed of `members` after two epochs in one program."""
+    states = [training.init_state(seed, objective, (CHUNK, FEATURES)) for seed in members]
+
+    def epoch(state, own, split):
+        values = hyper._replace(**own)
+        return training.train_epoch(state, split, values, objective, SETTINGS, STEPS, BATCH, CHUNK)
+
+    run_epoch = make_run_epoch(epoch, len(members))
+    states, own = stack(states), {name: jnp.float32(v) for name, v in (own or {}).items()}
+    for _ in range(2):
+        states, _ = run_epoch(states, own, split)
+    return [unstack(states.params, index) for index in range(len(members))]
+
+
+def difference(one, other):
+    """Greatest difference of two trees of parameters, relative to the greatest parameter."""
+    largest = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(other))
+    each = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), one, other)
+    return max(jax.tree.leaves(each)) / largest
+
+
+@pytest.fixture(scope="module")
+def alone(objective, split):
+    """Parameters of seed 1, trained alone with SAM and mixup."""
+    return train(objective, split, (1,), METHOD)[0]
+
+
+def test_a_seed_trains_in_company_as_it_trains_alone(objective, split, alone):
+    first, second = train(objective, split, (0, 1), METHOD)
+    assert difference(second, alone) < ROUNDING
+    # The bound means something: another seed, and the start, are far beyond it.
+    start = training.init_state(1, objective, (CHUNK, FEATURES)).params
+    assert min(difference(other, alone) for other in (first, start)) > 5000 * ROUNDING
+
+
+def test_values_of_a_search_train_in_company_as_they_train_alone(objective, split, alone):
+    varied = {"learning_rate": [4e-3, 1e-3], "rho": [0.0, 0.5], "mixup_alpha": [0.0, 2.0]}
+    plain, second = train(objective, split, (0, 1), METHOD, varied)
+    assert difference(second, alone) < ROUNDING
+    # Without SAM and mixup the program of one is another one.
+    hyper = METHOD._replace(learning_rate=4e-3, rho=0.0, mixup_alpha=0.0)
+    assert difference(plain, train(objective, split, (0,), hyper)[0]) < ROUNDING
+
+
+def test_equals_train_together():
+    members = "abcdefg"
+    progress = [(64, 0), (64, 0), None, None, (64, 0), (64, 32), None]
+    groups = seeds.in_groups(members, progress, 2)
+    assert groups == [["a", "b"], ["e"], ["c", "d"], ["g"], ["f"]]
+
+
+def test_memory_decides_how_many_train_together(objective):
+    shape = CHUNK, FEATURES
+    needed = seeds.bytes_per_training(objective, METHOD, SETTINGS, BATCH, shape)
+    params = training.init_state(0, objective, shape).params
+    # Parameters and Adam's two moments at least.
+    assert needed > 3 * sum(leaf.nbytes for leaf in jax.tree.leaves(params))
+    memory = {"bytes_limit": 100 * needed, "bytes_in_use": 20 * needed}
+    assert seeds.how_many_fit(needed, 30 * needed, memory) == 40
+    assert seeds.how_many_fit(needed, 90 * needed, memory) == 1
