@@ -7,7 +7,6 @@ each check, "PASS|FAIL name error bound", and "SKIP name reason" for options tha
 not use. Exits with status 1 if a check fails, or if any file or array in DIR was left unread.
 """
 
-import argparse
 import re
 import sys
 from pathlib import Path
@@ -70,9 +69,6 @@ def main(directory: str | Path) -> int:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = cli.Parser("python tests/parity.py", __doc__)
     parser.add_argument("directory", metavar="DIR")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     cli.run(lambda: main(parser.parse_args().directory))
