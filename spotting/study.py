@@ -92,7 +92,7 @@ def row_config(study: ConfigDict, spec: str) -> ConfigDict:
       spec: the row's config as --config takes it, FILE[:ARGUMENT]; a relative path counts from the
         working folder or from this project.
     """
-    config = _load(spec)
+    config = load_config(spec)
     own = settings.flatten(config.to_dict())
     given = {
         name: value
@@ -107,7 +107,8 @@ def row_config(study: ConfigDict, spec: str) -> ConfigDict:
     return config
 
 
-def _load(spec: str) -> ConfigDict:
+def load_config(spec: str) -> ConfigDict:
+    """The config that --config=`spec` names, FILE[:ARGUMENT]."""
     file, _, argument = spec.partition(":")
     path = Path(file)
     if not path.exists():

@@ -1,0 +1,251 @@
+"""Averages trained runs and tunes their post-processing, on the validation split.
+
+Example, the average of two feature sets with soft suppression:
+
+    python -m spotting.fuse runs/combination runs/resnet_pca --workdir=runs/fused --nms=soft
+
+It works on what the runs predicted for the validation and test splits (predictions/*.npz), so it
+needs no model and no features. One run alone has its windows tuned. The result is a run folder that
+evaluate, report and fuse take. Runs of different frame rates meet at the finer one.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from spotting import cli, evaluation, fusion, predictions, settings, windows
+from spotting.data.annotations import read_events
+from spotting.data.description import Dataset, describe_dataset
+from spotting.data.soccernet import Half
+from spotting.errors import InputError
+from spotting.files import write_json_atomic
+from spotting.postprocessing import Suppression
+from spotting.reporting.runs import Run
+
+_CANDIDATES = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 15.0, 20.0, 25.0, 30.0, 40.0)
+_START = {"hard": 20.0, "soft": 4.0}  # the windows of the paper and of its authors' later entry
+
+
+class Member(NamedTuple):
+    """A run that takes part."""
+
+    path: Path
+    config: ConfigDict
+    dataset: Dataset
+    frame_rate: float
+
+
+class Split(NamedTuple):
+    """The predictions of all members for a split, at one frame rate.
+
+    Attributes:
+      halves: with their events.
+      logits: for each member the confidence logits [N, K] of each half.
+      displacement: for each member the displacements [N, K], in frames, of each half.
+    """
+
+    halves: list[Half]
+    logits: list[list[np.ndarray]]
+    displacement: list[list[np.ndarray]]
+
+
+def fuse(
+    paths: Sequence[Path],
+    workdir: Path,
+    nms: str = "hard",
+    tuning: str = "common",
+    measure: str = "tight",
+    candidates: Sequence[float] = _CANDIDATES,
+) -> dict[str, Any]:
+    """Averages runs with weights, and suppresses with windows, that suit the validation split.
+
+    Args:
+      paths: run folders, of one data set.
+      workdir: gets config.json, metrics.json, thresholds.json, results and predictions.
+      nms: "hard" or "soft".
+      tuning: of windows: "common" to all classes, "per_class", or "keep" the usual one.
+      measure: average-mAP that decides, "loose" or "tight".
+      candidates: windows in seconds.
+
+    Returns:
+      What metrics.json holds.
+
+    Raises:
+      InputError: a folder is no run with predictions, or they are not of one data set.
+    """
+    if (
+        any(workdir.resolve() == path.resolve() for path in paths)
+        or (workdir / "checkpoints").exists()
+    ):
+        raise InputError(f"{workdir}: holds a trained run; choose another --workdir")
+    members = [_member(path) for path in paths]
+    finest = max(members, key=lambda member: member.frame_rate)
+    classes, rate = finest.dataset.classes, finest.frame_rate
+    for member in members:
+        if (member.dataset.name, member.dataset.classes) != (finest.dataset.name, classes):
+            raise InputError(
+                f"{member.path}: on {member.dataset.name}, but {finest.path} is on "
+                f"{finest.dataset.name}, or on other classes of it; fuse runs of one data set"
+            )
+
+    valid = _read(members, finest, "valid")
+    truth = evaluation.truths(valid.halves, classes)
+    start = Suppression(nms, (_START[nms],))
+
+    def score(logits: Sequence[np.ndarray], displacement: Sequence[np.ndarray]) -> float:
+        confidence = [fusion.confidences(half) for half in logits]
+        return windows.average_map(confidence, displacement, truth, rate, start, measure).map
+
+    alone = [score(*each) for each in zip(valid.logits, valid.displacement, strict=True)]
+    leader = int(np.argmax(alone))
+    weights = fusion.find_weights(
+        valid.logits, lambda logits: score(logits, valid.displacement[leader])
+    )
+    chosen = start.windows
+    if tuning != "keep":
+        fused = [fusion.confidences(half) for half in fusion.average(valid.logits, weights)]
+        scores = windows.class_scores(
+            fused, valid.displacement[leader], truth, rate, nms, candidates, measure
+        )
+        one_for_all = (windows.best_common(scores, candidates),)
+        per_class = windows.best_per_class(scores, candidates)
+        chosen = one_for_all if tuning == "common" else per_class
+
+    config = finest.config.copy_and_resolve_references()
+    config.postprocessing.update(nms=nms, window=chosen)
+    config.paper_row = ""
+    config.fusion = {
+        "runs": [str(path) for path in paths],
+        "weights": weights.tolist(),
+        "displacement": str(paths[leader]),
+        "measure": measure,
+    }
+    settings.save(config, workdir)
+    result = {}
+    for name in ("valid", "test"):
+        if config.data[name] not in finest.dataset.splits:
+            continue
+        split = valid if name == "valid" else _read(members, finest, name)
+        confidence = [fusion.confidences(half) for half in fusion.average(split.logits, weights)]
+        displacement = split.displacement[leader]
+        predictions.save(workdir, name, split.halves, confidence, displacement)
+        folder = workdir if name == "test" else workdir / name
+        result[name], spots = evaluation.score_split(
+            folder,
+            split.halves,
+            classes,
+            rate,
+            confidence,
+            displacement,
+            settings.suppression(config),
+        )
+        if name == "valid":
+            tolerance = config.postprocessing.f1_tolerance
+            evaluation.write_thresholds(workdir, truth, spots, classes, tolerance)
+    write_json_atomic(workdir / "metrics.json", result)
+    return result
+
+
+def _member(path: Path) -> Member:
+    config = settings.load(path)
+    root = Run(path, config.to_dict(), {}, (), None).data_root
+    dataset = describe_dataset(root, config.data.features or None)
+    return Member(path, config, dataset, config.data.resample or dataset.frame_rate)
+
+
+def _read(members: Sequence[Member], finest: Member, name: str) -> Split:
+    """All members' predictions for a split, at the rate and the lengths of the finest."""
+    found = [predictions.load(member.path, name) for member in members]
+    lengths = {half: len(one.confidence) for half, one in found[members.index(finest)].items()}
+    for member, ours in zip(members, found, strict=True):
+        if ours.keys() != lengths.keys():
+            raise InputError(
+                f"{predictions.path_of(member.path, name)}: not the same matches as {finest.path}"
+            )
+    dataset = finest.dataset
+    halves = []
+    for (game, number), num_frames in lengths.items():
+        events = read_events(dataset.labels_path(game))
+        events = (one for one in events if one.half == number and one.label in dataset.classes)
+        path = dataset.half_path(game, number)
+        halves.append(Half(game, number, path, num_frames, tuple(events)))
+
+    logits, displacement = [], []
+    for member, ours in zip(members, found, strict=True):
+        rates = member.frame_rate, finest.frame_rate
+        scale = np.float32(rates[1] / rates[0])
+        logits.append(
+            [
+                fusion.at_rate(fusion.logits(ours[half].confidence), *rates, num_frames)
+                for half, num_frames in lengths.items()
+            ]
+        )
+        displacement.append(
+            [
+                fusion.at_rate(scale * ours[half].displacement, *rates, num_frames)
+                for half, num_frames in lengths.items()
+            ]
+        )
+    return Split(halves, logits, displacement)
+
+
+def _table(paths: Sequence[Path], workdir: Path, result: dict[str, Any]) -> str:
+    """Each run as it was, beside what came of them, as text."""
+    config = settings.load(workdir)
+    width = max(len(str(path)) for path in (*paths, workdir)) + 2
+    splits = tuple(result)
+    titles = "".join(f"{f'{split} loose':>14}{'tight':>8}" for split in splits)
+    lines = [f"{'average-mAP':<{width}}{'weight':>8}{titles}"]
+    weights = [f"{weight:.2f}" for weight in config.fusion.weights]
+    for path, weight in zip((*paths, workdir), (*weights, ""), strict=True):
+        scores = settings.read_json(path / "metrics.json")
+        cells = ""
+        for split in splits:
+            figures = scores[split]["with_displacement"]
+            cells += f"{figures['loose']:>14.1f}{figures['tight']:>8.1f}"
+        lines.append(f"{path!s:<{width}}{weight:>8}{cells}")
+    chosen = config.postprocessing
+    seconds = ", ".join(f"{window:g}" for window in chosen.window)
+    lines.append(f"{chosen.nms} suppression, window {seconds} s")
+    lines.append(f"displacement of {config.fusion.displacement}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Reads the command line."""
+    parser = cli.Parser("python -m spotting.fuse", __doc__)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run")
+    parser.add_argument("--workdir", type=Path, required=True, help="folder for the result")
+    parser.add_argument("--nms", choices=tuple(_START), default="hard", help="suppression")
+    parser.add_argument(
+        "--windows",
+        choices=("common", "per_class", "keep"),
+        default="common",
+        help="tune one window for all classes, one for each, or keep the usual one",
+    )
+    parser.add_argument(
+        "--measure",
+        choices=tuple(windows.TOLERANCES),
+        default="tight",
+        help="average-mAP that decides",
+    )
+    parser.add_argument(
+        "--candidates",
+        type=float,
+        nargs="+",
+        default=_CANDIDATES,
+        metavar="SECONDS",
+        help="windows to try",
+    )
+    flags = parser.parse_args()
+    result = fuse(
+        flags.runs, flags.workdir, flags.nms, flags.windows, flags.measure, flags.candidates
+    )
+    print(_table(flags.runs, flags.workdir, result))
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,188 @@
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+from conftest import tiny_config
+
+from spotting import (
+    experiment,
+    fuse,
+    fusion,
+    predictions,
+    search,
+    search_report,
+    settings,
+    study,
+    windows,
+)
+from spotting.errors import InputError
+from spotting.search_report import Round
+
+
+def test_a_search_chooses_writes_and_resumes(tiny_dataset, tmp_path, monkeypatch, capsys):
+    config = tiny_config(tiny_dataset)
+    config.seeds_at_once = 2
+    config.tune.confidence.update(
+        learning_rate=(1e-3, 1e30), rho=(), weight_decay=(), mixup_alpha=(0.0, 2.0)
+    )
+    config.tune.displacement.update(learning_rate=(), rho=(), weight_decay=())
+    config.tune.window = (2.0, 20.0)
+    chosen = search.run(config, tmp_path)
+    tables = capsys.readouterr().out
+    assert "1e+30     diverged" in tables
+    assert tables.count("<- chosen") == 3
+    with (tmp_path / "trials.csv").open() as file:
+        trials = list(csv.DictReader(file))
+    assert [trial["value"] for trial in trials] == ["0.001", "1e+30", "0.0", "2.0", "2.0", "20.0"]
+    assert (tmp_path / "search.png").read_bytes().startswith(b"\x89PNG")
+
+    # Each choice is the best of its round, and the config that spotting.main takes says so.
+    by_parameter = {}
+    for trial in trials:
+        by_parameter.setdefault(trial["parameter"], []).append(trial)
+    best = {
+        name: float(max(tried, key=lambda one: np.nan_to_num(float(one["score"]), nan=-1))["value"])
+        for name, tried in by_parameter.items()
+    }
+    tuned = study.load_config(str(tmp_path / "tuned.py"))
+    settings.check(tuned)
+    assert tuned.confidence.learning_rate == best["learning_rate"] == 1e-3
+    assert tuned.confidence.mixup_alpha == best["mixup_alpha"]
+    assert tuned.postprocessing.window == (best["window"],)
+    expected = settings.flatten(chosen.to_dict())
+    different = {
+        name for name, value in settings.flatten(tuned.to_dict()).items() if value != expected[name]
+    }
+    assert all(name.startswith("tune.") for name in different)
+
+    # The same again trains nothing; the window is one more number of the same predictions.
+    monkeypatch.setattr(experiment, "train", lambda *rest: pytest.fail("trained again"))
+    config.tune.window = (2.0, 8.0, 20.0)
+    again = search.run(config, tmp_path)
+    assert again.confidence.to_dict() == chosen.confidence.to_dict()
+    assert "  8" in capsys.readouterr().out
+
+
+def test_a_search_without_validation_split_or_with_a_bad_candidate(tiny_dataset, tmp_path):
+    config = tiny_config(tiny_dataset)
+    config.data.valid = "none"
+    with pytest.raises(InputError, match="needs a validation split"):
+        search.run(config, tmp_path)
+    config.tune.displacement.rho = (-1.0,)
+    with pytest.raises(InputError, match=r"displacement\.rho is -1"):
+        search.run(config, tmp_path)
+
+
+def test_report_of_a_round():
+    scores = np.array([[0.5, 0.6], [np.nan, 0.9], [0.7, 0.7]])
+    done = Round("confidence", "mixup_alpha", "loose average-mAP", [0.0, 0.5, 2.0], scores)
+    assert done.best == 2.0
+    assert search_report.table(done).splitlines()[-3:] == [
+        "  0         55.00 ± 7.07",
+        "  0.5       diverged",
+        "  2         70.00 ± 0.00  <- chosen",
+    ]
+
+
+def test_windows_per_class():
+    scores = np.array([[0.5, 0.1, 0.0], [0.4, 0.9, 0.0], [0.7, 0.3, 0.0]])
+    candidates = (5.0, 10.0, 20.0)
+    assert windows.best_common(scores, candidates) == 10.0
+    assert windows.best_per_class(scores, candidates) == (20.0, 10.0, 10.0)
+
+
+def test_predictions_at_a_finer_rate():
+    slow = np.array([[0.0], [2.0], [4.0]])
+    fine = fusion.at_rate(slow, 1.0, 2.0, 7)
+    np.testing.assert_allclose(fine[:, 0], [0, 1, 2, 3, 4, 4, 4])
+    assert fusion.at_rate(slow, 1.0, 1.0, 2)[:, 0].tolist() == [0, 2]
+
+
+def test_logits_and_back():
+    confidence = np.array([0.0, 1e-6, 0.25, 1.0], np.float32)
+    back = fusion.confidences(fusion.logits(confidence))
+    np.testing.assert_allclose(back, confidence, atol=2e-7)
+
+
+def test_weights_find_the_combination():
+    generator = np.random.default_rng(0)
+    members = [[generator.normal(size=(20, 2)) for _ in range(3)] for _ in range(3)]
+    wanted = fusion.average(members, (0.25, 0.75, 0.0))
+
+    def score(halves):
+        return -sum(float(np.square(a - b).sum()) for a, b in zip(halves, wanted, strict=True))
+
+    np.testing.assert_allclose(fusion.find_weights(members, score), (0.25, 0.75, 0.0))
+    assert fusion.find_weights(members[:1], score) == [1]
+
+
+@pytest.fixture
+def second_run(tiny_run, tmp_path):
+    """A run of 1 frame per second, as if it had coarser features: the first one's with noise."""
+    folder = tmp_path / "coarse"
+    shutil.copytree(tiny_run, folder, ignore=shutil.ignore_patterns("checkpoints", "tensorboard"))
+    config = settings.load(folder)
+    config.data.resample = 1.0
+    settings.save(config, folder)
+    generator = np.random.default_rng(0)
+    for split in ("valid", "test"):
+        arrays = dict(np.load(predictions.path_of(folder, split)))
+        for name, values in arrays.items():
+            noise = generator.normal(scale=0.2, size=values[::2].shape)
+            is_confidence = name.endswith("confidence")
+            arrays[name] = np.clip(values[::2] + noise, 0, 1) if is_confidence else values[::2] / 2
+        np.savez(predictions.path_of(folder, split), **arrays)
+    return folder
+
+
+def test_fusing_a_run_with_itself_changes_nothing(tiny_run, tmp_path):
+    config = settings.load(tiny_run)
+    result = fuse.fuse([tiny_run, tiny_run], tmp_path / "fused", "hard", "keep", "loose")
+    alone = json.loads((tiny_run / "metrics.json").read_text())
+    for split in ("valid", "test"):
+        assert result[split]["guessing"] == alone[split]["guessing"]
+        for variant in ("with_displacement", "without_displacement"):
+            for measure in ("loose", "tight"):
+                ours, its = result[split][variant][measure], alone[split][variant][measure]
+                assert ours == pytest.approx(its, abs=0.05)
+    assert config.postprocessing.window == settings.load(tmp_path / "fused").postprocessing.window
+
+
+def test_fusing_two_rates_and_tuning_windows(tiny_run, second_run, tmp_path, monkeypatch, capsys):
+    output = tmp_path / "fused"
+    arguments = ["fuse", str(second_run), str(tiny_run), f"--workdir={output}", "--nms=soft"]
+    arguments += ["--windows=per_class", "--measure=loose", "--candidates", "2", "4", "8"]
+    monkeypatch.setattr("sys.argv", arguments)
+    fuse.main()
+    printed = capsys.readouterr().out
+    config = settings.load(output)
+    assert config.postprocessing.nms == "soft"
+    assert len(config.postprocessing.window) == 3
+    assert set(config.postprocessing.window) <= {2, 4, 8}
+    assert sum(config.fusion.weights) == pytest.approx(1)
+    assert config.data.resample == 0  # it is of the finer run
+    fine, fused = (predictions.load(run, "test") for run in (tiny_run, output))
+    assert {half: one.confidence.shape for half, one in fine.items()} == {
+        half: one.confidence.shape for half, one in fused.items()
+    }
+    # Windows were chosen for the validation split: there they cannot be worse than the common 4 s.
+    scores = json.loads((output / "metrics.json").read_text())
+    kept = fuse.fuse([second_run, tiny_run], tmp_path / "kept", "soft", "keep", "loose")
+    name = "with_displacement"
+    assert scores["valid"][name]["loose"] >= kept["valid"][name]["loose"] - 1e-9
+    assert f"{scores['test'][name]['tight']:.1f}" in printed.splitlines()[3]
+    assert (output / "results").is_dir()
+    assert (output / "thresholds.json").exists()
+
+
+def test_what_cannot_be_fused(tiny_run, tmp_path):
+    with pytest.raises(InputError, match="not a run folder"):
+        fuse.fuse([tmp_path], tmp_path / "out")
+    with pytest.raises(InputError, match="holds a trained run"):
+        fuse.fuse([tiny_run], tiny_run)
+    (tmp_path / "bare").mkdir()
+    shutil.copy(tiny_run / "config.json", tmp_path / "bare")
+    with pytest.raises(InputError, match=r"valid\.npz: not there"):
+        fuse.fuse([tmp_path / "bare"], tmp_path / "out")
