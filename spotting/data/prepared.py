@@ -24,7 +24,7 @@ from spotting.errors import InputError
 class Records:
     """How to read the records of a prepared data set: their dtype, T, P and K."""
 
-    dtype: Any
+    dtype: np.dtype
     block_frames: int
     feature_dim: int
     num_classes: int
@@ -43,7 +43,10 @@ class Records:
 
 @dataclass(frozen=True)
 class PreparedHalf(Half):
-    """A half of prepared data: `path` is its shard, `first_record` where it starts there."""
+    """A half of prepared data.
+
+    `path`, a string, is its shard, which may be far away, and `first_record` where it starts there.
+    """
 
     records: Records
     first_record: int
@@ -76,7 +79,8 @@ class Prepared:
         self._halves = metadata["halves"]
         features = builder.info.features["features"]
         block_frames, feature_dim = features.shape
-        self.records = Records(features.np_dtype, block_frames, feature_dim, len(self.classes))
+        dtype = np.dtype(features.np_dtype)
+        self.records = Records(dtype, block_frames, feature_dim, len(self.classes))
 
     def shards(self, split: str) -> list[str]:
         """Paths of the split's shards."""
