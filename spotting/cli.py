@@ -1,13 +1,20 @@
 """What every command line here has in common: exit codes, one-line errors, the --config flag.
 
+Programs that JAX compiles are kept in the user's cache folder ($XDG_CACHE_HOME/spotting/jax, unless
+JAX_COMPILATION_CACHE_DIR says otherwise), so that the next start need not wait for them.
+
 Exit status 0 is success, 1 a failed item or check, 2 bad usage or bad input. An error is one line
 on stderr; `--debug` shows the traceback as well.
 """
 
+import argparse
+import contextlib
 import logging
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from absl import flags
 from absl import logging as absl_logging
@@ -17,6 +24,22 @@ from spotting.errors import InputError
 
 _FAILED, _USAGE_OR_INPUT, _INTERRUPTED = 1, 2, 130
 _HELP = {"-h", "-help", "--help", "-helpshort", "--helpshort", "-helpfull", "--helpfull"}
+
+
+class Parser(argparse.ArgumentParser):
+    """Parses an argparse style command line, with --debug; its errors are one line like others."""
+
+    def __init__(self, prog: str, description: str):
+        super().__init__(
+            prog=prog,
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        self.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+    def error(self, message: str) -> NoReturn:
+        """Raises what argparse has to say as an InputError."""
+        raise InputError(f"{message}; see --help")
 
 
 def run(main: Callable[[], int | None]) -> None:
@@ -70,6 +93,11 @@ def _guarded(main: Callable[[], int | None], debug: bool) -> int:
     # Libraries' notes belong to those who debug them.
     absl_logging.set_verbosity(absl_logging.WARNING)
     logging.getLogger("absl").setLevel(logging.ERROR)
+    if not debug:
+        # On some processors XLA takes its own tuning hints for missing features, and says so at
+        # length for each kept program that it loads.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    _keep_compiled_programs()
     try:
         return main() or 0
     except KeyboardInterrupt:
@@ -85,3 +113,17 @@ def _guarded(main: Callable[[], int | None], debug: bool) -> int:
 def _last_line(error: BaseException) -> str:
     """Config errors come as whole tracebacks; what is wrong stands at their end."""
     return str(error).strip().splitlines()[-1]
+
+
+def _keep_compiled_programs() -> None:
+    """Tells JAX, which commands import later than this, where to keep what it compiles."""
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    # Some accounts have no home, or may not write there.
+    with contextlib.suppress(OSError, RuntimeError):
+        caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+        folder = caches / "spotting" / "jax"
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
+            os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
