@@ -20,7 +20,6 @@ from ml_collections import ConfigDict
 from configs import common, matches
 
 ROWS = ("du", "sam", "sam_mixup", "te_small", "te_base")
-SCALE = "1/4 width, DTEB at 1/2 depth, 40 of 1,000 epochs, 2,048 of 8,192 chunks an epoch"
 
 
 def get_config(row: str | None = None) -> ConfigDict:
@@ -35,5 +34,5 @@ def get_config(row: str | None = None) -> ConfigDict:
         config.model.update(trunk="transformer", layers=4, width=32, num_heads=1, mlp_dim=128)
     elif trunk == "DTEB":
         config.model.update(trunk="transformer", layers=6, width=64, num_heads=2, mlp_dim=256)
-    config.scale_note = SCALE
+    config.scale_note = "1/4 width, DTEB at 1/2 depth"
     return common.ablate(config, ablation, trunk + "{} ResNet+PCA")

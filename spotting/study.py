@@ -21,12 +21,12 @@ from spotting.files import write_text_atomic
 from spotting.logs import say
 from spotting.reporting.runs import spread
 
-_PAPER_SEEDS = 5  # trainings behind each figure of the paper
 _SECTIONS = ("model", "anchors", "training", "confidence", "displacement", "postprocessing")
-_PHRASES = {
-    "training.epochs": "{1:,} of {0:,} epochs",
-    "training.chunks_per_epoch": "{1:,} of {0:,} chunks an epoch",
-}
+_PAPER = (  # its figures are means of five such trainings
+    ("training.epochs", 1000, "epochs"),
+    ("training.chunks_per_epoch", 8192, "chunks an epoch"),
+)
+_PAPER_SEEDS = 5
 _COLUMNS = (
     ("loose", "with_displacement", "loose"),
     ("tight", "with_displacement", "tight"),
@@ -101,9 +101,9 @@ def row_config(study: ConfigDict, spec: str) -> ConfigDict:
     }
     config.update_from_flattened_dict(given)
     _resize(config.model, study.scale.width, study.scale.depth)
-    config.scale_note = ", ".join(
-        filter(None, (config.scale_note, *_scale_notes(own, given, study.scale)))
-    )
+    changed = {name: value for name, value in given.items() if own[name] != value}
+    notes = [config.scale_note, *_scale_notes(config, changed, study.scale)]
+    config.scale_note = ", ".join(filter(None, notes))
     return config
 
 
@@ -137,18 +137,22 @@ def _resize(model: ConfigDict, width: float, depth: float) -> None:
     model.layers = max(1, round(depth * model.layers))
 
 
-def _scale_notes(own: dict[str, Any], given: dict[str, Any], scale: ConfigDict) -> list[str]:
-    """What makes a row other than its own config, in words; nothing at full scale."""
+def _scale_notes(config: ConfigDict, changed: dict[str, Any], scale: ConfigDict) -> list[str]:
+    """What makes a row smaller than the paper's, or other than its own config, in words."""
     notes = []
     if scale.width != 1:
         notes.append(f"{Fraction(scale.width).limit_denominator(64)} width")
     if scale.depth != 1:
         notes.append(f"transformers at {Fraction(scale.depth).limit_denominator(64)} depth")
-    for name, value in sorted(given.items(), key=lambda item: item[0] not in _PHRASES):
-        if name.split(".")[0] in _SECTIONS and own[name] != value:
-            notes.append(_PHRASES.get(name, f"{name}={{1}}").format(own[name], value))
-    if len(given["seeds"]) < _PAPER_SEEDS:
-        notes.append(f"{len(given['seeds'])} of {_PAPER_SEEDS} seeds")
+    for name, full, unit in _PAPER:
+        if settings.field(config, name) != full:
+            notes.append(f"{settings.field(config, name):,} of {full:,} {unit}")
+    for name, value in changed.items():
+        known = any(name == field for field, _, _ in _PAPER)
+        if name.split(".")[0] in _SECTIONS and not known:
+            notes.append(f"{name}={value}")
+    if len(config.seeds) < _PAPER_SEEDS:
+        notes.append(f"{len(config.seeds)} of {_PAPER_SEEDS} seeds")
     return notes
 
 

@@ -70,7 +70,10 @@ def test_rows_of_the_matches_study():
     config = matches_study.get_config()
     rows = [study.row_config(config, spec) for spec in config.rows]
     assert [row.paper_row for row in rows[:3]] == [row.name for row in paper.TABLE_1[:3]]
-    assert {row.scale_note for row in rows} == {matches_study.SCALE + ", 3 of 5 seeds"}
+    assert {row.scale_note for row in rows} == {
+        "1/4 width, DTEB at 1/2 depth, 40 of 1,000 epochs, 2,048 of 8,192 chunks an epoch, "
+        "3 of 5 seeds"
+    }
     assert [row.model.trunk for row in rows] == ["unet"] * 3 + ["transformer"] * 2
     with pytest.raises(ValueError, match="'te_large'"):
         matches_study.get_config("te_large")
@@ -112,8 +115,9 @@ def test_a_real_study_resumes(row_files, tiny_run, tmp_path, monkeypatch, capsys
     for kind in ("loose", "tight"):
         ours, its = (scores["test"]["with_displacement"][kind] for scores in (first, alone))
         assert ours == pytest.approx(its, abs=1e-3)
-    assert json.loads((row / "seed_1" / "config.json").read_text())["scale_note"] == "2 of 5 seeds"
-    assert "2 of 5 seeds" in (tmp_path / "study" / "report.md").read_text().splitlines()[0]
+    note = "2 of 1,000 epochs, 16 of 8,192 chunks an epoch, 2 of 5 seeds"
+    assert json.loads((row / "seed_1" / "config.json").read_text())["scale_note"] == note
+    assert note in (tmp_path / "study" / "report.md").read_text().splitlines()[0]
     # Again, with one seed more: only that one trains.
     trained = []
     original = experiment.train
