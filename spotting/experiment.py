@@ -23,6 +23,7 @@ from spotting import (
     evaluation,
     inference,
     metrics,
+    parallel,
     predictions,
     seeds,
     settings,
@@ -81,32 +82,40 @@ def run(config: ConfigDict, workdir: Path, mode: str = "run") -> dict[int, dict[
       mode: "train", "evaluate" (an earlier training, again) or "run" (both).
 
     Returns:
-      What metrics.json holds, for each seed; nothing for mode "train".
+      What metrics.json holds, for each seed; nothing for mode "train", nor in any but the first of
+      several processes.
 
     Raises:
       InputError: the config, the data, or the folder's earlier contents are unfit.
       DivergedError: a loss stopped being a number.
     """
     settings.check(config)
+    if config.devices.distributed:
+        parallel.join_processes()
+    make_mesh(config)
     for seed, folder in run_folders(config, workdir).items():
         settings.check_workdir(one_seed(config, seed), folder)
     results = _scored(config, workdir) if mode == "run" else {}
-    if len(results) == len(config.seeds):
+    is_scored = parallel.from_first(np.array([seed in results for seed in config.seeds]))
+    if all(is_scored):
         say(f"{workdir}: finished; its figures again")
-        _show(config, workdir, results)
+        if parallel.is_first():
+            _show(config, workdir, results)
         return results
 
     matches = read_matches(config, workdir)
-    for seed, folder in run_folders(config, workdir).items():
-        settings.save(one_seed(config, seed), folder)
-    runs = open_runs(config, workdir, without=results.keys())
+    if parallel.is_first():
+        for seed, folder in run_folders(config, workdir).items():
+            settings.save(one_seed(config, seed), folder)
+    scored = [seed for seed, done in zip(config.seeds, is_scored, strict=True) if done]
+    runs = open_runs(config, workdir, without=scored)
     try:
         for group in make_groups(config, matches, runs):
             if mode != "evaluate":
                 for kind in KINDS:
                     train(config, matches, group, kind)
             if mode != "train":
-                results |= {one.seed: evaluate(config, matches, one) for one in group}
+                results |= parallel.first_alone(evaluate_all, config, matches, group) or {}
     finally:
         for one in runs:
             one.log.close()
@@ -114,8 +123,7 @@ def run(config: ConfigDict, workdir: Path, mode: str = "run") -> dict[int, dict[
                 keeper.close()
     if mode == "train":
         return {}
-    _show(config, workdir, results)
-    _illustrate(config, workdir)
+    parallel.first_alone(_present, config, workdir, results)
     return results
 
 
@@ -155,6 +163,7 @@ def make_groups(config: ConfigDict, matches: Matches, runs: Sequence[Run]) -> li
 
 def trainings_that_fit(config: ConfigDict, matches: Matches, wanted: int) -> int:
     """How many trainings, with all that takes memory, the accelerator holds beside the data."""
+    devices = make_mesh(config).size
     device = jax.local_devices()[0]
     if wanted == 1 or device.platform == "cpu":
         # A CPU gains no speed from several at once, and its first result would come last.
@@ -165,12 +174,18 @@ def trainings_that_fit(config: ConfigDict, matches: Matches, wanted: int) -> int
         make_objective(config, dataset, "confidence", offsets),
         training.Hyper(*[1.0] * 4),
         settings.optimizer(config),
-        batch_size=config.training.batch_size,
+        batch_size=config.training.batch_size // devices,
         chunk_shape=(settings.check_chunk(config, dataset.frame_rate), dataset.feature_dim),
     )
     width = dataset.feature_dim * jnp.dtype(config.data.resident_dtype).itemsize
     split = sum(half.num_frames for half in halves) * (width + 2 * len(dataset.classes))
-    return seeds.how_many_fit(needed, split, device.memory_stats())
+    fitting = seeds.how_many_fit(needed, split, device.memory_stats())
+    return int(parallel.from_first(np.asarray(fitting)))
+
+
+def make_mesh(config: ConfigDict) -> jax.sharding.Mesh:
+    """The devices that a config asks for; InputError if they cannot share its batches."""
+    return parallel.make_mesh(config.devices.count, config.training.batch_size)
 
 
 def read_matches(config: ConfigDict, workdir: Path) -> Matches:
@@ -180,7 +195,7 @@ def read_matches(config: ConfigDict, workdir: Path) -> Matches:
         from spotting.data import simulated
 
         root = root or workdir / "season"
-        simulated.write_season(root)
+        parallel.first_alone(simulated.write_season, root)
     dataset = open_dataset(root or None, config.data.features or None)
     settings.check_chunk(config, dataset.frame_rate)
     splits = {}
@@ -232,6 +247,7 @@ def train(
     if all(is_finished(keeper, schedule) for keeper in keepers):
         return
 
+    mesh = make_mesh(config)
     dataset = matches.dataset
     chunk_frames = settings.check_chunk(config, dataset.frame_rate)
     offsets = split_offsets(config, dataset, matches.splits["train"])
@@ -245,7 +261,7 @@ def train(
     parameters = num_parameters(states.params) // len(runs)
     say(
         f"{kind}: {parameters:,} parameters, {len(runs)} seed(s), "
-        f"{schedule.epochs} epochs of {steps} steps on {jax.devices()[0].device_kind}"
+        f"{schedule.epochs} epochs of {steps} steps on {mesh.size} x {jax.devices()[0].device_kind}"
     )
     split = resident.concatenate(
         [half.load() for half in matches.splits["train"]],
@@ -253,9 +269,10 @@ def train(
         chunk_frames,
         jnp.dtype(config.data.resident_dtype),
     )
-    split = jax.tree.map(jnp.asarray, split)
+    split = parallel.replicate(mesh, split)
     hyper = settings.hyper(config, kind)
-    own = {name: jnp.asarray(values, jnp.float32) for name, values in varied.items()}
+    own = {name: np.asarray(values, np.float32) for name, values in varied.items()}
+    own = parallel.replicate(mesh, own)
 
     def train_epoch(state, own, split):
         return training.train_epoch(
@@ -267,9 +284,10 @@ def train(
             num_steps=steps,
             batch_size=schedule.batch_size,
             chunk_frames=chunk_frames,
+            spread=functools.partial(parallel.spread, mesh),
         )
 
-    run_epoch = make_run_epoch(train_epoch, len(runs))
+    run_epoch = make_run_epoch(train_epoch, len(runs), mesh)
     fit(
         kind,
         states,
@@ -278,6 +296,7 @@ def train(
         schedule,
         keepers,
         [one.log for one in runs],
+        mesh,
         config.logging.progress,
     )
 
@@ -378,6 +397,13 @@ def spot_halves(
     ]
 
 
+def evaluate_all(
+    config: ConfigDict, matches: Matches, runs: Sequence[Run]
+) -> dict[int, dict[str, Any]]:
+    """What metrics.json holds, for each seed."""
+    return {one.seed: evaluate(config, matches, one) for one in runs}
+
+
 def evaluate(config: ConfigDict, matches: Matches, one: Run) -> dict[str, Any]:
     """Spots and scores the validation and test splits of one seed's run; writes its files.
 
@@ -422,6 +448,11 @@ def _scored(config: ConfigDict, workdir: Path) -> dict[int, dict[str, Any]]:
     """The figures of the seeds that have been scored."""
     paths = {seed: folder / "metrics.json" for seed, folder in run_folders(config, workdir).items()}
     return {seed: settings.read_json(path) for seed, path in paths.items() if path.exists()}
+
+
+def _present(config: ConfigDict, workdir: Path, results: dict[int, dict[str, Any]]) -> None:
+    _show(config, workdir, results)
+    _illustrate(config, workdir)
 
 
 def _illustrate(config: ConfigDict, workdir: Path) -> None:

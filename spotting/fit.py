@@ -1,6 +1,7 @@
 """The loop around the epochs of one model, for one or several seeds: validate, keep, resume."""
 
 import dataclasses
+import functools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from spotting import parallel
 from spotting.checkpoints import Checkpoints, stack, unstack
 from spotting.logs import ProgressLine, RunLog, duration
 from spotting.training import StepMetrics, TrainState
@@ -58,9 +60,12 @@ def fit(
     schedule: Schedule,
     checkpoints: Sequence[Checkpoints],
     logs: Sequence[RunLog],
+    mesh: jax.sharding.Mesh,
     progress: bool = True,
 ) -> None:
     """Trains S seeds together, from where their checkpoints are, and leaves the best in them.
+
+    Several processes call it together. All train; the first one validates and saves.
 
     Args:
       name: of the model, for messages.
@@ -71,6 +76,7 @@ def fit(
       schedule: how long.
       checkpoints: where, for each seed.
       logs: for each seed.
+      mesh: the devices, each of which has all of the states.
       progress: whether to show a progress line.
 
     Raises:
@@ -79,6 +85,7 @@ def fit(
     seeds = len(checkpoints)
     states, best = _resume(states, checkpoints)
     first = int(states.step[0]) // schedule.steps
+    states = parallel.replicate(mesh, states)
     line = ProgressLine(progress)
     scores = [math.nan] * seeds
     last_save = time.monotonic()
@@ -86,7 +93,8 @@ def fit(
     for epoch in range(first + 1, schedule.epochs + 1):
         start = time.monotonic()
         states, metrics = run_epoch(states, epoch - 1)
-        loss = np.asarray(metrics.loss).mean(axis=-1)
+        metrics = jax.tree.map(np.asarray, metrics)
+        loss = metrics.loss.mean(axis=-1)
         diverged = np.flatnonzero(~np.isfinite(loss))
         if len(diverged):
             raise DivergedError(
@@ -101,21 +109,19 @@ def fit(
 
         is_last = epoch == schedule.epochs
         look = is_last or epoch % schedule.validate_every == 0
-        if look:
-            members = [unstack(states.params, seed) for seed in range(seeds)]
-            if validate is not None:
-                scores = validate(members)
+        if parallel.is_first() and (look or time.monotonic() - last_save > _SAVE_SECONDS):
+            here = parallel.local_copy(states)
+            members = [unstack(here, seed) for seed in range(seeds)]
+            if look and validate is not None:
+                scores = validate([member.params for member in members])
                 for log, score in zip(logs, scores, strict=True):
                     log.curve("valid", name, epoch, score=score)
-            for seed, (score, params) in enumerate(zip(scores, members, strict=True)):
+            for seed, (score, member) in enumerate(zip(scores, members, strict=True)):
                 by_score = schedule.select == "best" and validate is not None
-                if (by_score and score > best[seed]) or (is_last and not by_score):
+                if (look and by_score and score > best[seed]) or (is_last and not by_score):
                     best[seed] = score
-                    checkpoints[seed].save("best", int(states.step[0]), params)
-        if look or time.monotonic() - last_save > _SAVE_SECONDS:
-            for seed, keeper in enumerate(checkpoints):
-                saved = Saved(unstack(states, seed), best[seed])
-                keeper.save("latest", int(states.step[0]), saved)
+                    checkpoints[seed].save("best", int(member.step), member.params)
+                checkpoints[seed].save("latest", int(member.step), Saved(member, best[seed]))
             last_save = time.monotonic()
 
         if epoch == first + 1:
@@ -151,7 +157,9 @@ def is_finished(keeper: Checkpoints, schedule: Schedule) -> bool:
 
 
 def make_run_epoch(
-    train_epoch: Callable[[TrainState, Any, Any], tuple[TrainState, StepMetrics]], seeds: int
+    train_epoch: Callable[[TrainState, Any, Any], tuple[TrainState, StepMetrics]],
+    seeds: int,
+    mesh: jax.sharding.Mesh,
 ) -> Callable[[TrainState, Any, Any], tuple[TrainState, StepMetrics]]:
     """Compiles an epoch of one seed into one of S stacked seeds; the old states are given away.
 
@@ -159,15 +167,17 @@ def make_run_epoch(
       train_epoch: of a seed's state, what else is its own, and the data that all share.
       seeds: S. One seed is not batched over an axis of one: backends have slower paths for batched
         products.
+      mesh: the devices; what comes out is on each of them.
     """
+    compiled = functools.partial(jax.jit, donate_argnums=0, out_shardings=parallel.everywhere(mesh))
     if seeds > 1:
-        return jax.jit(jax.vmap(train_epoch, in_axes=(0, 0, None)), donate_argnums=0)
+        return compiled(jax.vmap(train_epoch, in_axes=(0, 0, None)))
 
     def single(states: TrainState, own: Any, data: Any) -> tuple[TrainState, StepMetrics]:
         out = train_epoch(unstack(states, 0), unstack(own, 0), data)
         return jax.tree.map(lambda leaf: leaf[None], out)
 
-    return jax.jit(single, donate_argnums=0)
+    return compiled(single)
 
 
 def _join(values: Sequence[float], digits: int, scale: float = 1.0) -> str:

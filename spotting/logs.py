@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 
+from spotting import parallel
 from spotting.tensorboard import ScalarWriter
 
 _PACKAGES = ("spotting", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -23,12 +24,12 @@ _PACKAGES = ("spotting", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "
 class RunLog:
     """Writes `log.jsonl` and `tensorboard/` in a run's folder.
 
-    In a run of several processes only the first one should be given a folder.
+    Of several processes the first one does; the others' writes go nowhere.
     """
 
     def __init__(self, workdir: str | os.PathLike | None, tensorboard: bool = True):
         self._file = self._scalars = None
-        if workdir is not None:
+        if workdir is not None and parallel.is_first():
             path = Path(workdir)
             path.mkdir(parents=True, exist_ok=True)
             self._file = open(path / "log.jsonl", "a", encoding="utf-8")  # noqa: SIM115
@@ -88,7 +89,10 @@ def _revision() -> str | None:
 
 
 class ProgressLine:
-    """One line on stderr that is rewritten in place; on a file, a new line every half minute."""
+    """One line on stderr that is rewritten in place; on a file, a new line every half minute.
+
+    The first of several processes shows it.
+    """
 
     def __init__(self, enabled: bool = True):
         self._enabled = enabled
@@ -98,7 +102,9 @@ class ProgressLine:
     def show(self, text: str, final: bool = False) -> None:
         """Shows `text`; `final` leaves it standing."""
         now = time.monotonic()
-        if not self._enabled or (not final and now - self._last < (0.1 if self._live else 30)):
+        if not self._enabled or not parallel.is_first():
+            return
+        if not final and now - self._last < (0.1 if self._live else 30):
             return
         self._last = now
         if self._live:
@@ -117,5 +123,6 @@ def duration(seconds: float) -> str:
 
 
 def say(text: str) -> None:
-    """A line for the person who started the run."""
-    print(text, file=sys.stderr, flush=True)
+    """A line for the person who started the run, from the first of several processes."""
+    if parallel.is_first():
+        print(text, file=sys.stderr, flush=True)

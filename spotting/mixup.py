@@ -28,8 +28,16 @@ def draw(key: Array, batch_size: int, alpha: float | Array) -> tuple[Array, Arra
     return jnp.where(alpha > 0, shares, 1.0), jax.random.permutation(partner_key, batch_size)
 
 
-def mix(values: Array, shares: Array, partners: Array) -> Array:
-    """share * values + (1 - share) * values of the partner, along the first axis of [B, ...]."""
+def mix(values: Array, others: Array, shares: Array) -> Array:
+    """share * value + (1 - share) * other along the first axis of [B, ...], in float32.
+
+    Args:
+      values: of each chunk.
+      others: of its partner.
+      shares: float32 [B].
+
+    Returns:
+      The same dtype as `values`.
+    """
     shares = shares.reshape(-1, *[1] * (values.ndim - 1))
-    mixed = shares * values + (1 - shares) * values[partners]
-    return mixed.astype(values.dtype)
+    return (shares * values + (1 - shares) * others).astype(values.dtype)

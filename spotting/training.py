@@ -9,7 +9,7 @@ sequence.
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,8 @@ from spotting.models.spotter import Spotter
 from spotting.notation import Array
 from spotting.optimizer import adam_with_decay
 from spotting.sam import sam
+
+Tree = TypeVar("Tree")
 
 
 class Hyper(NamedTuple):
@@ -137,6 +139,7 @@ def train_step(
     objective: Objective,
     hyper: Hyper,
     settings: OptimizerSettings,
+    pick: Callable[[Array], Batch] | None = None,
 ) -> tuple[TrainState, StepMetrics]:
     """One optimiser step, of two passes if hyper.rho is not 0.
 
@@ -147,15 +150,18 @@ def train_step(
       objective: what is trained for.
       hyper: learning rate, weight decay, rho, alpha; no mixup if alpha is 0.
       settings: of the optimiser.
+      pick: gives the chunks of `batch` at some indices, for mixup. Without it they are taken from
+        `batch`, which moves features between devices if it is spread over several.
     """
-    targets, weights = objective.encode(batch.offsets)
-    weights = weights * batch.valid[..., None]
-    features = batch.features.astype(objective.model.reduction.dtype)
+    features, targets, weights = _example(batch, objective)
     if not (isinstance(hyper.mixup_alpha, int | float) and hyper.mixup_alpha == 0):
         shares, partners = mixup.draw(key, features.shape[0], hyper.mixup_alpha)
-        features = mixup.mix(features, shares, partners)
-        targets = mixup.mix(targets, shares, partners)
-        weights = mixup.mix(weights, shares, partners)
+        if pick is None:
+            others = jax.tree.map(lambda array: array[partners], batch)
+        else:
+            others = pick(partners)
+        pairs = zip((features, targets, weights), _example(others, objective), strict=True)
+        features, targets, weights = (mixup.mix(own, other, shares) for own, other in pairs)
 
     @jax.value_and_grad
     def loss_and_grad(params: optax.Params) -> Array:
@@ -168,6 +174,13 @@ def train_step(
     params = optax.apply_updates(state.params, updates)
     new_state = TrainState(state.step + 1, state.key, params, opt_state)
     return new_state, StepMetrics(loss, opt_state.perturbed_loss, opt_state.grad_norm)
+
+
+def _example(batch: Batch, objective: Objective) -> tuple[Array, Array, Array]:
+    """Features in the dtype of the computation, targets, and loss weights."""
+    targets, weights = objective.encode(batch.offsets)
+    features = batch.features.astype(objective.model.reduction.dtype)
+    return features, targets, weights * batch.valid[..., None]
 
 
 def step_keys(state: TrainState) -> tuple[Array, Array]:
@@ -185,7 +198,7 @@ def train_epoch(
     num_steps: int,
     batch_size: int,
     chunk_frames: int,
-    constrain: Callable[[Batch], Batch] = lambda batch: batch,
+    spread: Callable[[Tree], Tree] = lambda arrays: arrays,
 ) -> tuple[TrainState, StepMetrics]:
     """An epoch over a resident split, as one scan.
 
@@ -198,7 +211,8 @@ def train_epoch(
       num_steps: steps in the epoch.
       batch_size: B.
       chunk_frames: T.
-      constrain: spreads a batch over devices.
+      spread: tells the compiler to spread arrays [B, ...] over devices, each of which has all of
+        `split`.
 
     Returns:
       The state after it, and the metrics of each step, [num_steps].
@@ -207,7 +221,11 @@ def train_epoch(
     def body(state: TrainState, _: None) -> tuple[TrainState, StepMetrics]:
         chunks_key, mixup_key = step_keys(state)
         half, start = sample_positions(chunks_key, split.lengths, batch_size, chunk_frames)
-        batch = constrain(cut(split, half, start, chunk_frames))
-        return train_step(state, batch, mixup_key, objective, hyper, settings)
+
+        def pick(index: Array) -> Batch:
+            return spread(cut(split, *spread((half[index], start[index])), chunk_frames))
+
+        batch = pick(jnp.arange(batch_size))
+        return train_step(state, batch, mixup_key, objective, hyper, settings, pick)
 
     return jax.lax.scan(body, state, None, length=num_steps)

@@ -181,7 +181,7 @@ def check_mixup(folder: Folder, name: str, report: Report) -> None:
     arrays = folder.arrays(name)
     shares, partners = arrays["lambdas"], arrays["permutation"]
     for key in ("features", "targets_and_weights"):
-        ours = mixup.mix(arrays[key], shares, partners)
+        ours = mixup.mix(arrays[key], arrays[key][partners], shares)
         report.relative(f"{name}/mixed_{key}", ours, arrays[f"mixed_{key}"], 1e-6)
 
 

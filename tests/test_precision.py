@@ -69,9 +69,9 @@ def test_layer_norm_s_statistics_are_float32():
 
 
 def test_mixup_shares_are_float32():
-    shares = jnp.array([0.3001, 0.7])
-    mixed = mixup.mix(jnp.full((2, 50), 255, ROUGH), shares, jnp.array([1, 0]))
-    np.testing.assert_array_equal(mixed, jnp.full((2, 50), 255, ROUGH))
+    values = jnp.full((2, 50), 255, ROUGH)
+    mixed = mixup.mix(values, values, jnp.array([0.3001, 0.7]))
+    np.testing.assert_array_equal(mixed, values)
 
 
 def test_attention_is_jax_s():

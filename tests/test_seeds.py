@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spotting import anchors, seeds, training
+from spotting import anchors, parallel, seeds, training
 from spotting.checkpoints import stack, unstack
 from spotting.data import resident
 from spotting.fit import make_run_epoch
@@ -39,7 +39,7 @@ def train(objective, split, members, hyper, own=None):
         values = hyper._replace(**own)
         return training.train_epoch(state, split, values, objective, SETTINGS, STEPS, BATCH, CHUNK)
 
-    run_epoch = make_run_epoch(epoch, len(members))
+    run_epoch = make_run_epoch(epoch, len(members), parallel.make_mesh(1, BATCH))
     states, own = stack(states), {name: jnp.float32(v) for name, v in (own or {}).items()}
     for _ in range(2):
         states, _ = run_epoch(states, own, split)
