@@ -1,0 +1,109 @@
+"""A finished run, read back: its config, what its data was, and its two models."""
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from spotting import settings
+from spotting.checkpoints import Checkpoints
+from spotting.data.description import (
+    DESCRIPTION_FILE,
+    FEATURE_SETS,
+    Dataset,
+    describe_dataset,
+)
+from spotting.data.transforms import Transform
+from spotting.errors import InputError
+from spotting.models import spotter
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A network and the parameters that the validation split chose."""
+
+    network: spotter.Spotter
+    params: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedRun:
+    """What a run folder holds for those who use its models.
+
+    Attributes:
+      workdir: the folder.
+      config: of the run.
+      dataset: what it was trained on: classes, frame rate, feature dimension.
+      chunk_frames: T.
+      confidence: the model whose outputs are logits.
+      displacement: the model whose outputs are in units of the displacement radius.
+    """
+
+    workdir: Path
+    config: ConfigDict
+    dataset: Dataset
+    chunk_frames: int
+    confidence: Model
+    displacement: Model
+
+
+def load_run(workdir: str | os.PathLike) -> TrainedRun:
+    """Reads a run folder, on any device.
+
+    Raises:
+      InputError: it is no finished run of one seed, or nothing tells its classes any more.
+    """
+    workdir = Path(workdir)
+    seeds = sorted(path.parent.name for path in workdir.glob(f"seed_*/{settings.CONFIG_FILE}"))
+    if seeds:
+        raise InputError(f"{workdir}: holds several trainings; name one: {', '.join(seeds)}")
+    config = settings.load(workdir)
+    data = config.data
+    if Transform(tuple(data.concatenate), data.resample, data.normalize).changes:
+        raise InputError(
+            f"{workdir}: was trained on features joined, resampled or normalised; only runs on "
+            f"features as they are can be used here"
+        )
+    dataset = _describe(config, workdir)
+    chunk_frames = settings.check_chunk(config, dataset.frame_rate)
+
+    def model(kind: str) -> Model:
+        network = settings.network(config, kind, len(dataset.classes))
+        shape = (1, chunk_frames, dataset.feature_dim)
+        shapes = jax.eval_shape(lambda: network.init(jax.random.key(0), jnp.zeros(shape)))
+        # Told where to go, arrays need not go where they were when they were saved.
+        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        template = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), shapes
+        )
+        keeper = Checkpoints(workdir / "checkpoints" / kind)
+        try:
+            return Model(network, keeper.restore("best", template))
+        finally:
+            keeper.close()
+
+    return TrainedRun(
+        workdir, config, dataset, chunk_frames, model("confidence"), model("displacement")
+    )
+
+
+def _describe(config: ConfigDict, workdir: Path) -> Dataset:
+    """What the run was trained on: by a dataset.json beside its config, else by its data folder."""
+    features = config.data.features or None
+    if (workdir / DESCRIPTION_FILE).is_file():
+        return describe_dataset(workdir, features)
+    root = Path(config.data.root)
+    if config.data.simulated and not config.data.root:
+        # A run of several seeds has one season for all.
+        root = next((p for p in (workdir, workdir.parent) if (p / "season").is_dir()), workdir)
+        root /= "season"
+    if not root.is_dir() and features not in FEATURE_SETS:
+        raise InputError(
+            f"{root}: the data of {workdir} is not there any more, nor what it said of classes and "
+            f"frame rate; put its {DESCRIPTION_FILE} into {workdir}"
+        )
+    return describe_dataset(root, features)

@@ -1,0 +1,169 @@
+import doctest
+import json
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+import spotting
+from spotting import Spot, Spotter, api, inference, postprocessing
+from spotting.data.annotations import read_results
+from spotting.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def spotter(tiny_run):
+    return Spotter.load(tiny_run)
+
+
+@pytest.fixture
+def copied_run(tiny_run, tmp_path):
+    return shutil.copytree(tiny_run, tmp_path / "run")
+
+
+def _features(num_frames, seed=0):
+    return np.random.default_rng(seed).normal(size=(num_frames, 16)).astype(np.float32)
+
+
+def test_spots_are_those_of_the_evaluation(spotter, tiny_run, tiny_dataset):
+    (results,) = (tiny_run / "results").rglob("results_spotting.json")
+    game = results.parent.relative_to(tiny_run / "results")
+    for half in (1, 2):
+        theirs = [spot for spot in read_results(results) if spot.half == half]
+        ours = spotter.spot(np.load(tiny_dataset / game / f"{half}_toy16.npy", mmap_mode="r"))
+        assert [(s.seconds, s.label) for s in ours] == [(s.position, s.label) for s in theirs]
+        np.testing.assert_allclose(
+            [spot.confidence for spot in ours], [spot.confidence for spot in theirs], atol=1e-6
+        )
+    assert isinstance(ours[0], Spot)
+
+
+def test_one_program_serves_halves_of_any_length(spotter):
+    spotter.spot(_features(500))
+    programs = inference.spot_segments._cache_size(), postprocessing._displace._cache_size()
+    for num_frames in (1, 3, 31, 32, 33, 111, 700, 1024):
+        spots = spotter.spot(_features(num_frames))
+        assert {spot.label for spot in spots} == set(spotter.classes)
+        assert max(spot.seconds for spot in spots) <= (num_frames - 1) / 2
+    assert programs == (
+        inference.spot_segments._cache_size(),
+        postprocessing._displace._cache_size(),
+    )
+
+
+def test_threads_may_share_one(spotter):
+    halves = [_features(150 + 7 * seed, seed) for seed in range(12)]
+    serial = spotter.spot_many(halves)
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(spotter.spot, halves)) == serial
+    assert serial[0] != serial[1]
+
+
+def test_any_float_type(spotter):
+    features = _features(40).astype(np.float16)
+    assert spotter.spot(features.astype(np.float64).tolist()) == spotter.spot(features)
+
+
+def test_thresholds(spotter, copied_run):
+    features = _features(150)
+    everything = spotter.spot(features)
+    level = float(np.median([spot.confidence for spot in everything]))
+    assert spotter.spot(features, level) == [s for s in everything if s.confidence >= level]
+
+    (copied_run / "thresholds.json").write_text(
+        json.dumps({"Goal": level, "Corner": 1.0, "Throw-in": 0})
+    )
+    own = Spotter.load(copied_run).spot(features, "auto")
+    floors = {"Goal": level, "Corner": 1.0, "Throw-in": 0.0}
+    assert own == [spot for spot in everything if spot.confidence >= floors[spot.label]]
+
+    (copied_run / "thresholds.json").unlink()
+    with pytest.raises(InputError, match=r"no thresholds\.json"):
+        Spotter.load(copied_run).spot(features, "auto")
+
+
+def test_suppression(spotter, tiny_run):
+    features = _features(150)
+
+    def gaps(window):
+        found = Spotter.load(tiny_run, window=window).spot(features)
+        times = [[s.seconds for s in found if s.label == name] for name in spotter.classes]
+        return [np.diff(seconds).min() for seconds in times]
+
+    assert min(gaps(10)) > 5
+    by_class = gaps((2.0, 10.0, 20.0))
+    assert by_class[0] <= 2
+    assert by_class[1] > 5
+    assert by_class[2] > 10
+    # Soft suppression keeps neighbours, with less confidence.
+    soft = Spotter.load(tiny_run, nms="soft").spot(features)
+    assert len(soft) > len(spotter.spot(features))
+    with pytest.raises(InputError, match="2 NMS windows for the 3 classes"):
+        Spotter.load(tiny_run, window=(1, 2))
+    with pytest.raises(InputError, match="'hard' or 'soft'"):
+        Spotter.load(tiny_run, nms="medium")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x[:, :15], r"15 values a frame, where .* take the 16 of toy16"),
+        (lambda x: x[0], r"shape \(16,\), not"),
+        (lambda x: x[:0], r"shape \(0, 16\), not"),
+        (lambda x: np.where(np.arange(16) == 3, np.nan, x), "frame 0, column 3 .* is nan"),
+        (
+            lambda x: x * np.where(np.arange(40) == 7, np.inf, 1)[:, None],
+            "frame 7, column 0 .* -?inf",
+        ),
+    ],
+)
+def test_unfit_features(spotter, change, message):
+    with pytest.raises(InputError, match=message):
+        spotter.spot(change(_features(40)))
+
+
+def test_unfit_folders(copied_run, tiny_dataset, tmp_path):
+    with pytest.raises(InputError, match=r"config\.json is missing"):
+        Spotter.load(tmp_path / "nothing")
+    (tmp_path / "seeds").mkdir()
+    shutil.copytree(copied_run, tmp_path / "seeds" / "seed_3")
+    with pytest.raises(InputError, match="several trainings; name one: seed_3"):
+        Spotter.load(tmp_path / "seeds")
+
+    config = json.loads((copied_run / "config.json").read_text())
+    config["data"]["resample"] = 2.0
+    (copied_run / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="joined, resampled or normalised"):
+        Spotter.load(copied_run)
+    config["data"] |= {"resample": 0.0, "root": str(tmp_path / "gone")}
+    (copied_run / "config.json").write_text(json.dumps(config))
+    # The data may go, if what it said of itself stays.
+    with pytest.raises(InputError, match=r"put its dataset\.json into"):
+        Spotter.load(copied_run)
+    shutil.copy(tiny_dataset / "dataset.json", copied_run)
+    assert Spotter.load(copied_run).frame_rate == 2
+
+    shutil.rmtree(copied_run / "checkpoints" / "displacement" / "best")
+    with pytest.raises(InputError, match="displacement/best: no checkpoint"):
+        Spotter.load(copied_run)
+
+
+def test_the_example(tiny_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "matches").symlink_to(tiny_run)
+    np.save("1_features.npy", _features(150))
+    runner = doctest.DocTestRunner()
+    (example,) = doctest.DocTestFinder(recurse=False).find(api.Spotter, globs={})
+    runner.run(example)
+    assert runner.summarize(verbose=False) == (0, len(example.examples))
+
+
+def test_the_package_is_light():
+    code = "import sys, spotting; assert 'jax' not in sys.modules; spotting.Spotter"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    with pytest.raises(AttributeError, match="no attribute 'Spoter'"):
+        spotting.Spoter  # noqa: B018
