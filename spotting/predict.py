@@ -1,0 +1,315 @@
+"""Spots the actions of games that nobody has labelled.
+
+  python -m spotting.predict --workdir=runs/unet_resnet_pca --features=MATCHES --output=spots
+
+MATCHES is a folder, searched at any depth for feature files of the kind that the run was trained
+on, or one .npy file of any name; there may be several. A game is called by its files' folder,
+relative to MATCHES; a file's half is the leading 1_ or 2_ of its name, else 1.
+
+Writes to --output
+  <game>/results_spotting.json   the spots in SoccerNet's format
+  spots.csv                      all games in one table: game,half,time,seconds,class,confidence
+  timeline.html                  the spots of every half on a time axis, to look at
+  submission.zip                 with --zip: for SoccerNet's challenge server and its evaluator
+and keeps what is there already, unless --overwrite. Without --threshold all spots are written, down
+to confidence 0, as average-mAP wants them.
+"""
+
+import csv
+import io
+import os
+import re
+import time
+import traceback
+import unicodedata
+import zipfile
+from argparse import SUPPRESS, Namespace
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+
+from spotting import cli, timing
+from spotting.data.annotations import RESULTS_FILE, Prediction, read_results, write_results
+from spotting.data.checks import read_header
+from spotting.data.description import SOCCERNET_V2
+from spotting.data.soccernet import FeatureFile, find_games
+from spotting.errors import InputError
+from spotting.files import atomic_file
+from spotting.reporting.timeline import (
+    LEAST_CONFIDENCE,
+    TimelineGame,
+    TimelineHalf,
+    write_timeline_page,
+)
+
+if TYPE_CHECKING:
+    from spotting import Spotter
+
+CSV_FILE, TIMELINE_FILE, ZIP_FILE = "spots.csv", "timeline.html", "submission.zip"
+CSV_HEADER = ("game", "half", "time", "seconds", "class", "confidence")
+
+# A half of a match at another frame rate than its own would last as long as none does.
+_SOCCER_MINUTES = (30, 80)
+_LONGEST_HOURS = 3
+
+
+class Game(NamedTuple):
+    """A game to spot: its name and the feature file of each half."""
+
+    name: str
+    halves: Mapping[int, Path]
+
+
+class SpottedGame(NamedTuple):
+    """A game whose results are written, and how many seconds each half lasts."""
+
+    name: str
+    seconds: Mapping[int, float]
+
+
+def main() -> int:
+    """Reads the command line, spots game by game."""
+    arguments = _parse()
+    # JAX takes a second, which --help and a mistyped flag need not wait for.
+    from spotting import Spotter
+    from spotting.logs import ProgressLine, duration, say
+
+    spotter = Spotter.load(arguments.workdir, arguments.nms, arguments.window)
+    games = find(arguments.features, spotter.features)
+    _check_output(arguments, games)
+    for warning in odd_lengths(games, spotter.frame_rate, spotter.data == SOCCERNET_V2):
+        say(f"warning: {warning}")
+
+    line, began = ProgressLine(), time.monotonic()
+    spotted: list[SpottedGame] = []
+    dropped = 0
+    for count, game in enumerate(games):
+        elapsed = time.monotonic() - began
+        left = f", {duration(elapsed / count * (len(games) - count))} left" if count else ""
+        line.show(f"game {count + 1}/{len(games)}{left}: {game.name}")
+        try:
+            predictions, seconds = _spot(spotter, game, arguments.threshold, arguments.offset)
+            within = [spot for spot in predictions if spot.position >= 0]
+            write_results(arguments.output / game.name / RESULTS_FILE, game.name, within)
+        except (InputError, OSError) as error:
+            if arguments.debug:
+                traceback.print_exc()
+            say(f"error: {game.name}: {error}")
+            continue
+        except KeyboardInterrupt:
+            say(f"\ninterrupted; {len(spotted)} of {len(games)} games have their {RESULTS_FILE}")
+            return 130
+        dropped += len(predictions) - len(within)
+        spotted.append(SpottedGame(game.name, seconds))
+    if dropped:
+        say(f"warning: --offset moved {dropped} spots to before the start; they are left out")
+    failed = len(games) - len(spotted)
+    if spotted:
+        write_csv(arguments.output / CSV_FILE, arguments.output, spotted)
+        _write_timeline(arguments.output, spotted, spotter)
+        if arguments.zip:
+            write_zip(arguments.output / ZIP_FILE, arguments.output, spotted)
+        took = duration(time.monotonic() - began)
+        counts = f"{len(spotted)} of {len(games)} games"
+        print(f"{counts} spotted in {took}: {arguments.output / CSV_FILE}, {TIMELINE_FILE}")
+    if failed:
+        say(f"error: {failed} of {len(games)} games failed, see above")
+    return 1 if failed else 0
+
+
+def find(paths: Sequence[Path], features: str) -> list[Game]:
+    """The games in some folders and files, in the order given.
+
+    Args:
+      paths: folders, searched for files of the given features, and feature files.
+      features: name of the feature files, without the half and .npy.
+
+    Raises:
+      InputError: a path does not exist or has no such file, or two files are one half of one game.
+    """
+    games: dict[str, dict[int, Path]] = {}
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"{path}: no such file or folder of features")
+        for game, half, file in find_games(path, features) if path.is_dir() else [_single(path)]:
+            # A folder without a name of its own lends its files the one that it has outside; and
+            # SoccerNet composes accents, which macOS takes apart.
+            name = unicodedata.normalize("NFC", path.resolve().name if game == "." else game)
+            halves = games.setdefault(name, {})
+            if half in halves:
+                raise InputError(
+                    f"two files for half {half} of game {name!r}: {halves[half]} and {file}"
+                )
+            halves[half] = file
+    return [Game(name, halves) for name, halves in games.items()]
+
+
+def odd_lengths(games: Sequence[Game], frame_rate: float, soccer: bool) -> list[str]:
+    """Warnings of halves that last as if their features had another frame rate.
+
+    Args:
+      games: see `find`.
+      frame_rate: that their features should have.
+      soccer: whether a first and a second half together are known to be a match of soccer.
+    """
+    odd = []
+    for game in games:
+        try:
+            minutes = [read_header(p)[0] / frame_rate / 60 for p in game.halves.values()]
+        except (InputError, OSError):
+            continue  # The game's own turn tells.
+        short, long = (max(minutes) < _SOCCER_MINUTES[0], min(minutes) > _SOCCER_MINUTES[1])
+        whole_match = soccer and len(minutes) == 2
+        if (whole_match and (short or long)) or max(minutes) > 60 * _LONGEST_HOURS:
+            odd.append((game.name, max(minutes)))
+    if not odd:
+        return []
+    name, longest = odd[0]
+    return [
+        f"{len(odd)} of {len(games)} games, such as {name!r}, have halves of {longest:.0f} minutes "
+        f"at the model's {frame_rate:g} frames per second; were they extracted at another rate?"
+    ]
+
+
+def write_csv(path: Path, folder: Path, games: Sequence[SpottedGame]) -> None:
+    """Writes the results that `folder` holds for some games as one table."""
+    with atomic_file(path) as file:
+        text = io.TextIOWrapper(file, "utf-8", newline="")
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(CSV_HEADER)
+        for game in games:
+            for spot in read_results(folder / game.name / RESULTS_FILE):
+                clock, seconds = timing.clock(spot.position), f"{spot.position:.3f}"
+                confidence = f"{spot.confidence:.6f}"
+                table.writerow((game.name, spot.half, clock, seconds, spot.label, confidence))
+        text.detach()
+
+
+def write_zip(path: Path, folder: Path, games: Sequence[SpottedGame]) -> None:
+    """Packs the results that `folder` holds for some games as SoccerNet's servers take them."""
+    with atomic_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for game in games:
+            archive.write(folder / game.name / RESULTS_FILE, f"{game.name}/{RESULTS_FILE}")
+
+
+def _parse() -> Namespace:
+    parser = cli.Parser("python -m spotting.predict", __doc__)
+    parser.add_argument("--workdir", type=Path, required=True, metavar="DIR", help="the run")
+    parser.add_argument(
+        "--features", type=Path, nargs="+", action="extend", required=True, metavar="FILE_OR_FOLDER"
+    )
+    parser.add_argument("more_features", type=Path, nargs="*", help=SUPPRESS)
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+    parser.add_argument(
+        "--threshold",
+        type=_threshold,
+        default=0.0,
+        metavar="FLOAT|auto",
+        help="least confidence of a spot; auto: what was best (F1) for its class in validation",
+    )
+    parser.add_argument("--nms", choices=("hard", "soft"), help="default: the run's")
+    parser.add_argument(
+        "--window",
+        type=_windows,
+        metavar="SECONDS",
+        help="NMS window, or one per class with commas between: full width (hard), radius (soft); "
+        "default: the run's, with another --nms than the run's 20 (hard) or 4 (soft)",
+    )
+    parser.add_argument(
+        "--offset",
+        type=_finite,
+        default=0.0,
+        metavar="SECONDS",
+        help="added to every time; spots that come before the start of the half are left out",
+    )
+    parser.add_argument("--zip", action="store_true", help=f"write {ZIP_FILE} too")
+    parser.add_argument("--overwrite", action="store_true", help="replace what --output has")
+    # Intermixed, so that --features=A B means what it looks like.
+    arguments = parser.parse_intermixed_args()
+    arguments.features += arguments.more_features
+    return arguments
+
+
+def _threshold(text: str) -> float | Literal["auto"]:
+    return "auto" if text == "auto" else _finite(text)
+
+
+def _windows(text: str) -> list[float]:
+    return [_finite(part) for part in text.split(",")]
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not np.isfinite(value):
+        raise ValueError
+    return value
+
+
+# argparse names a type in its errors.
+_threshold.__name__ = "threshold"
+_windows.__name__ = "window"
+_finite.__name__ = "number"
+
+
+def _single(path: Path) -> FeatureFile:
+    half = re.match(r"([12])_", path.name)
+    return FeatureFile(path.resolve().parent.name, int(half[1]) if half else 1, path)
+
+
+def _check_output(arguments: Namespace, games: Sequence[Game]) -> None:
+    """Raises InputError where results cannot be written, or would replace others."""
+    output = arguments.output
+    names = [f"{game.name}/{RESULTS_FILE}" for game in games] + [CSV_FILE, TIMELINE_FILE]
+    names += [ZIP_FILE] if arguments.zip else []
+    there = [name for name in names if (output / name).exists()]
+    if there and not arguments.overwrite:
+        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
+        raise InputError(f"{output / there[0]}{more}: there already; --overwrite replaces it")
+    parent = next(p for p in (output, *output.absolute().parents) if p.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise InputError(f"{output}: nothing can be written there; choose another --output")
+
+
+def _spot(
+    spotter: "Spotter", game: Game, threshold: float | Literal["auto"], offset: float
+) -> tuple[list[Prediction], dict[int, float]]:
+    """The spots of a game, some perhaps before the start, and how long its halves last."""
+    predictions, seconds = [], {}
+    for half, path in sorted(game.halves.items()):
+        num_frames, _ = read_header(path)
+        try:
+            spots = spotter.spot(np.load(path, mmap_mode="r"), threshold)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        seconds[half] = num_frames / spotter.frame_rate + offset
+        predictions += [
+            Prediction(half, label, position + offset, confidence)
+            for position, label, confidence in spots
+        ]
+    return predictions, seconds
+
+
+def _write_timeline(output: Path, games: Sequence[SpottedGame], spotter: "Spotter") -> None:
+    pages = []
+    for game in games:
+        spots = [
+            spot
+            for spot in read_results(output / game.name / RESULTS_FILE)
+            if spot.confidence >= LEAST_CONFIDENCE
+        ]
+        halves = [
+            TimelineHalf(
+                half,
+                max(0.0, seconds),
+                {str(spotter.workdir): [spot for spot in spots if spot.half == half]},
+            )
+            for half, seconds in game.seconds.items()
+        ]
+        pages.append(TimelineGame(game.name, halves))
+    write_timeline_page(output / TIMELINE_FILE, pages, spotter.classes, spotter.thresholds)
+
+
+if __name__ == "__main__":
+    cli.run(main)

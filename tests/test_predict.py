@@ -1,0 +1,285 @@
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+import unicodedata
+import zipfile
+
+import numpy as np
+import pytest
+
+from spotting import Spotter, cli, evaluate, predict
+from spotting.data.annotations import iterate_results, read_events, read_results
+from spotting.data.description import official_splits
+from spotting.errors import InputError
+
+GAME = "league/2026/2026-05-02 - 18-30 Málaga 1 - 0 Köln"
+GAMES = [f"league/2026/m{i}" for i in range(4)] + [GAME]
+RESULTS = "results_spotting.json"
+
+
+@pytest.fixture
+def run(tiny_run, tmp_path, monkeypatch, capsys):
+    """Runs the command; gives its exit status and what it wrote to stdout and stderr."""
+
+    def run(*arguments, workdir=tiny_run):
+        output = f"--output={tmp_path / 'out'}"
+        command = ["predict", f"--workdir={workdir}", output, *map(str, arguments)]
+        monkeypatch.setattr(sys, "argv", command)
+        with pytest.raises(SystemExit) as end:
+            cli.run(predict.main)
+        return end.value.code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def game(tiny_dataset, tmp_path):
+    """A folder of one game that may be changed."""
+    return shutil.copytree(tiny_dataset / GAME, tmp_path / "in" / "a game")
+
+
+def _table(output):
+    with open(output / "spots.csv", encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _files(folder):
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+def test_all_that_is_written(run, tiny_run, tiny_dataset, tmp_path):
+    code, out, err = run(f"--features={tiny_dataset}", "--zip")
+    assert code == 0
+    assert out.startswith("5 of 5 games spotted in ")
+    assert "warning" not in err
+    output = tmp_path / "out"
+    written = [f"{name}/{RESULTS}" for name in GAMES]
+    assert _files(output) == sorted([*written, "spots.csv", "submission.zip", "timeline.html"])
+
+    table = _table(output)
+    assert list(table[0]) == ["game", "half", "time", "seconds", "class", "confidence"]
+    assert list(dict.fromkeys(row["game"] for row in table)) == sorted(GAMES)
+    rows = [row for row in table if row["game"] == GAME]
+    spots = read_results(output / GAME / RESULTS)
+    for row, spot in zip(rows, spots, strict=True):
+        minutes, seconds = row["time"].split(":")
+        assert 60 * int(minutes) + float(seconds) == float(row["seconds"]) == spot.position
+        assert (int(row["half"]), row["class"]) == (spot.half, spot.label)
+        assert float(row["confidence"]) == pytest.approx(spot.confidence, abs=1e-6)
+
+    with zipfile.ZipFile(output / "submission.zip") as archive:
+        assert sorted(archive.namelist()) == sorted(written)
+        entry = json.loads(archive.read(f"{GAME}/{RESULTS}"))
+    assert entry["UrlLocal"] == GAME
+    assert set(entry["predictions"][0]) == {"gameTime", "half", "position", "label", "confidence"}
+
+    # Scored as it is, the zip gets what the run's own evaluation got.
+    found = dict(iterate_results(output / "submission.zip"))
+    events = {GAME: read_events(tiny_dataset / GAME / "Labels-v2.json")}
+    games = evaluate.Games(events, {GAME: found[GAME]})
+    scores = evaluate.score(games, Spotter.load(tiny_run).classes)
+    expected = json.loads((tiny_run / "metrics.json").read_text())["test"]["with_displacement"]
+    for name in ("loose", "tight"):
+        assert 100 * scores[name]["all"].map == pytest.approx(expected[name], abs=1e-3)
+    assert GAME in (output / "timeline.html").read_text("utf-8")
+
+
+def test_threshold_offset_and_window(run, game, tmp_path, tiny_run):
+    def spots(*arguments):
+        code, _, err = run("--features", game, "--overwrite", *arguments)
+        assert code == 0
+        return read_results(tmp_path / "out" / "a game" / RESULTS), err
+
+    everything, _ = spots()
+    level = round(float(np.median([spot.confidence for spot in everything])), 3)
+    above, _ = spots(f"--threshold={level}")
+    assert above == [spot for spot in everything if spot.confidence >= level]
+    floors = json.loads((tiny_run / "thresholds.json").read_text())
+    own, _ = spots("--threshold=auto")
+    assert own == [spot for spot in everything if spot.confidence >= floors[spot.label]]
+
+    later, _ = spots("--offset=90.25")
+    assert [spot.position for spot in later] == [spot.position + 90.25 for spot in everything]
+    earlier, err = spots("--offset=-20")
+    kept = [spot.position - 20 for spot in everything if spot.position >= 20]
+    assert [spot.position for spot in earlier] == kept
+    assert f"moved {len(everything) - len(kept)} spots to before the start" in err
+
+    assert len(spots("--window=4")[0]) > len(everything) > len(spots("--window=40,40,40")[0])
+    assert len(spots("--nms=soft")[0]) > len(everything)
+
+
+def test_what_is_there_is_kept(run, game, tmp_path):
+    table = tmp_path / "out" / "spots.csv"
+    table.parent.mkdir()
+    table.write_text("mine")
+    code, _, err = run(f"--features={game}")
+    assert (code, table.read_text()) == (2, "mine")
+    assert err == f"error: {table}: there already; --overwrite replaces it\n"
+    assert _files(table.parent) == ["spots.csv"]
+    assert run(f"--features={game}", "--overwrite")[0] == 0
+    assert table.read_text() != "mine"
+    assert "spots.csv and 2 more: there" in run(f"--features={game}")[2].replace(
+        f"a game/{RESULTS} and", "spots.csv and"
+    )
+
+
+def test_a_game_that_fails_is_named_and_the_others_go_on(run, tiny_dataset, game, tmp_path):
+    root = game.parent
+    features = np.load(game / "2_toy16.npy")
+    for name, change in {
+        "nan": lambda x: np.where((np.arange(len(x)) == 77)[:, None], np.nan, x),
+        "wide": lambda x: np.concatenate([x, x], axis=1),
+        "integers": lambda x: x.astype(np.int32),
+    }.items():
+        shutil.copytree(tiny_dataset / GAME, root / name)
+        np.save(root / name / "2_toy16.npy", change(features))
+    shutil.copytree(tiny_dataset / GAME, root / "truncated")
+    whole = (root / "truncated" / "1_toy16.npy").read_bytes()
+    (root / "truncated" / "1_toy16.npy").write_bytes(whole[:-100])
+
+    code, out, err = run(f"--features={root}", "--zip")
+    assert code == 1
+    assert out.startswith("1 of 5 games")
+    errors = [line for line in err.splitlines() if line.startswith("error: ")]
+    for name, half, what in (
+        ("integers", 2, "int32"),
+        ("nan", 2, "frame 77, column 0 (from 0) is nan"),
+        ("truncated", 1, "truncated"),
+        ("wide", 2, "32 values a frame"),
+    ):
+        (line,) = [line for line in errors if line.startswith(f"error: {name}: ")]
+        assert f"{root / name / f'{half}_toy16.npy'}: " in line
+        assert what in line
+    assert errors[-1] == "error: 4 of 5 games failed, see above"
+    assert {row["game"] for row in _table(tmp_path / "out")} == {"a game"}
+    files = [f"a game/{RESULTS}", "spots.csv", "submission.zip", "timeline.html"]
+    assert _files(tmp_path / "out") == files
+
+
+def test_nothing_is_written_when_all_fail(run, game, tmp_path):
+    np.save(game / "1_toy16.npy", np.zeros((9, 3), np.float16))
+    assert run(f"--features={game}")[0] == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_single_files_of_any_name_and_length(run, game, tmp_path):
+    np.save(tmp_path / "clip.npy", np.zeros((3, 16), np.float32))
+    assert run(f"--features={tmp_path / 'clip.npy'}", game / "2_toy16.npy")[0] == 0
+    halves = {(row["game"], row["half"]) for row in _table(tmp_path / "out")}
+    assert halves == {(tmp_path.name, "1"), ("a game", "2")}
+    clip = read_results(tmp_path / "out" / tmp_path.name / RESULTS)
+    assert {spot.label for spot in clip} == {"Goal", "Corner", "Throw-in"}
+    assert max(spot.position for spot in clip) <= 1
+
+
+def test_an_interruption_leaves_whole_files(run, tiny_dataset, tmp_path, monkeypatch):
+    spot, calls = Spotter.spot, []
+
+    def interrupted(*arguments):
+        calls.append(arguments)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return spot(*arguments)
+
+    monkeypatch.setattr(Spotter, "spot", interrupted)
+    code, _, err = run(f"--features={tiny_dataset}")
+    assert (code, err.splitlines()[-1]) == (130, f"interrupted; 1 of 5 games have their {RESULTS}")
+    (only,) = _files(tmp_path / "out")
+    assert read_results(tmp_path / "out" / only)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--features=nowhere"], "nowhere: no such file or folder of features"),
+        (["--features=empty"], "empty: no 1_toy16.npy or 2_toy16.npy at any depth"),
+        (["--features=in", "in/a game/1_toy16.npy"], "two files for half 1 of game 'a game'"),
+        (["--features=in", "--output=a file/out"], "a file/out: nothing can be written there"),
+        (["--features=in", "--threshold=high"], "argument --threshold: invalid threshold value"),
+        (["--features=in", "--window=4,"], "argument --window: invalid window value"),
+        (["--features=in", "--window=1,2"], "2 NMS windows for the 3 classes"),
+        (["--features=in", "--offset=nan"], "argument --offset: invalid number value"),
+        (["--features=in", "--workdir=in"], "in: not a run folder"),
+        ([], "the following arguments are required: --features"),
+    ],
+)
+def test_bad_usage(run, game, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "a file").write_text("")
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert message in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_find(tmp_path):
+    decomposed = unicodedata.normalize("NFD", "é 1")
+    for name in ("a/b c/1_x.npy", "a/b c/2_x.npy", "a/b c/1_other.npy", f"{decomposed}/x.npy"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    folder = tmp_path / "a" / "b c"
+    whole = {1: folder / "1_x.npy", 2: folder / "2_x.npy"}
+    assert predict.find([tmp_path], "x") == [
+        predict.Game("a/b c", whole),
+        predict.Game("é 1", {1: tmp_path / decomposed / "x.npy"}),
+    ]
+    assert predict.find([tmp_path / "a"], "x") == [predict.Game("b c", whole)]
+    assert predict.find([folder], "x") == [predict.Game("b c", whole)]
+    assert predict.find([folder / "2_x.npy"], "x") == [predict.Game("b c", {2: whole[2]})]
+    with pytest.raises(InputError, match="two files for half 2"):
+        predict.find([folder, folder / "2_x.npy"], "x")
+    for games in official_splits().values():  # Composed accents are what the servers look for.
+        assert all(unicodedata.is_normalized("NFC", game) for game in games)
+
+
+def test_lengths_of_another_rate(tmp_path):
+    def warnings(minutes, rate, soccer=True):
+        halves = {}
+        for number, length in enumerate(minutes, 1):
+            halves[number] = tmp_path / f"{number}_{length}.npy"
+            np.save(halves[number], np.zeros((round(60 * rate * length), 1), np.float16))
+        return predict.odd_lengths([predict.Game("g", halves)], rate, soccer)
+
+    assert warnings([45, 52], 2.0) == []
+    (line,) = warnings([22, 23.4], 2.0)  # 45-minute halves at 1 per second
+    assert "1 of 1 games, such as 'g', have halves of 23 minutes at the model's 2 frames" in line
+    assert warnings([112, 117], 2.0) != []  # at 5
+    assert warnings([22, 23], 2.0, soccer=False) == []
+    assert warnings([22], 2.0) == []  # a clip
+    assert warnings([300], 2.0, soccer=False) != []
+
+
+def test_compiled_programs_are_kept_for_the_next_start(tiny_run, tmp_path):
+    np.save(tmp_path / "clip.npy", np.zeros((9, 16), np.float32))
+    command = [sys.executable, "-m", "spotting.predict", f"--workdir={tiny_run}"]
+    command += [f"--features={tmp_path / 'clip.npy'}", f"--output={tmp_path / 'out'}"]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
+    environment |= {
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    done = subprocess.run(
+        command, env=environment, check=True, timeout=300, capture_output=True, text=True
+    )
+    assert done.stderr == f"game 1/1: {tmp_path.name}\n"
+    kept = [path.name for path in (tmp_path / "cache" / "spotting" / "jax").iterdir()]
+    assert sum(name.startswith("jit_spot_segments-") for name in kept) == 2
+
+
+def test_help_does_not_wait_for_jax():
+    code = (
+        "import sys; sys.argv = ['predict', '--help']\n"
+        "from spotting import cli, predict\n"
+        "try: cli.run(predict.main)\n"
+        "except SystemExit: assert 'jax' not in sys.modules"
+    )
+    command = [sys.executable, "-c", code]
+    out = subprocess.run(command, check=True, timeout=120, capture_output=True, text=True).stdout
+    assert "python -m spotting.predict --workdir=runs/unet_resnet_pca --features=" in out
