@@ -128,7 +128,7 @@ class Spotter:
           InputError: the features have another shape, or a NaN or infinity among them; or there
             are no thresholds to take.
         """
-        floor = self._floor(threshold)
+        floor = self.floor(threshold)
         features = self._checked(features)
         config = self._run.config
         radius = timing.frames(config.anchors.displacement_radius, self.frame_rate)
@@ -146,6 +146,24 @@ class Spotter:
     ) -> list[list[Spot]]:
         """Spots the actions of many halves, of any lengths; a generator keeps one in memory."""
         return [self.spot(features, threshold) for features in halves]
+
+    def floor(self, threshold: float | Literal["auto"]) -> np.ndarray:
+        """Least confidence of a spot of each class, [K].
+
+        Args:
+          threshold: see `spot`.
+
+        Raises:
+          InputError: there are no thresholds to take.
+        """
+        if threshold != "auto":
+            return np.full(len(self.classes), threshold)
+        if self.thresholds is None:
+            raise InputError(
+                f"{self.workdir}: no {THRESHOLDS_FILE}, which a run with a validation split has; "
+                f"give the threshold as a number"
+            )
+        return np.array([self.thresholds.get(name, 1.0) for name in self.classes])
 
     def _outputs(self, model: Model, features: np.ndarray) -> np.ndarray:
         setting, chunk_frames = self._run.config.inference, self._run.chunk_frames
@@ -175,14 +193,3 @@ class Spotter:
                 f"download it again"
             )
         return features
-
-    def _floor(self, threshold: float | Literal["auto"]) -> np.ndarray:
-        """Least confidence of each class, [K]."""
-        if threshold != "auto":
-            return np.full(len(self.classes), threshold)
-        if self.thresholds is None:
-            raise InputError(
-                f"{self.workdir}: no {THRESHOLDS_FILE}, which a run with a validation split has; "
-                f"give the threshold as a number"
-            )
-        return np.array([self.thresholds.get(name, 1.0) for name in self.classes])

@@ -79,6 +79,7 @@ def main() -> int:
     spotter = Spotter.load(arguments.workdir, arguments.nms, arguments.window)
     games = find(arguments.features, spotter.features)
     _check_output(arguments, games)
+    spotter.floor(arguments.threshold)  # Not there? Better said now than for each game.
     for warning in odd_lengths(games, spotter.frame_rate, spotter.data == SOCCERNET_V2):
         say(f"warning: {warning}")
 
@@ -88,12 +89,14 @@ def main() -> int:
     for count, game in enumerate(games):
         elapsed = time.monotonic() - began
         left = f", {duration(elapsed / count * (len(games) - count))} left" if count else ""
-        line.show(f"game {count + 1}/{len(games)}{left}: {game.name}")
+        now = f"game {count + 1}/{len(games)}{left}: {game.name}"
+        line.show(now)
         try:
             predictions, seconds = _spot(spotter, game, arguments.threshold, arguments.offset)
             within = [spot for spot in predictions if spot.position >= 0]
             write_results(arguments.output / game.name / RESULTS_FILE, game.name, within)
         except (InputError, OSError) as error:
+            line.show(now, final=True)
             if arguments.debug:
                 traceback.print_exc()
             say(f"error: {game.name}: {error}")
@@ -112,8 +115,11 @@ def main() -> int:
         if arguments.zip:
             write_zip(arguments.output / ZIP_FILE, arguments.output, spotted)
         took = duration(time.monotonic() - began)
-        counts = f"{len(spotted)} of {len(games)} games"
-        print(f"{counts} spotted in {took}: {arguments.output / CSV_FILE}, {TIMELINE_FILE}")
+        line.show(f"{len(spotted)} of {len(games)} games spotted in {took}", final=True)
+        print(arguments.output / CSV_FILE)
+        print(arguments.output / TIMELINE_FILE)
+        if arguments.zip:
+            print(arguments.output / ZIP_FILE)
     if failed:
         say(f"error: {failed} of {len(games)} games failed, see above")
     return 1 if failed else 0
@@ -160,7 +166,7 @@ def odd_lengths(games: Sequence[Game], frame_rate: float, soccer: bool) -> list[
             minutes = [read_header(p)[0] / frame_rate / 60 for p in game.halves.values()]
         except (InputError, OSError):
             continue  # The game's own turn tells.
-        short, long = (max(minutes) < _SOCCER_MINUTES[0], min(minutes) > _SOCCER_MINUTES[1])
+        short, long = max(minutes) < _SOCCER_MINUTES[0], min(minutes) > _SOCCER_MINUTES[1]
         whole_match = soccer and len(minutes) == 2
         if (whole_match and (short or long)) or max(minutes) > 60 * _LONGEST_HOURS:
             odd.append((game.name, max(minutes)))

@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -53,9 +54,11 @@ def _files(folder):
 def test_all_that_is_written(run, tiny_run, tiny_dataset, tmp_path):
     code, out, err = run(f"--features={tiny_dataset}", "--zip")
     assert code == 0
-    assert out.startswith("5 of 5 games spotted in ")
+    assert "5 of 5 games spotted in " in err
     assert "warning" not in err
     output = tmp_path / "out"
+    files = ("spots.csv", "timeline.html", "submission.zip")
+    assert out == "".join(f"{output / name}\n" for name in files)
     written = [f"{name}/{RESULTS}" for name in GAMES]
     assert _files(output) == sorted([*written, "spots.csv", "submission.zip", "timeline.html"])
 
@@ -143,7 +146,7 @@ def test_a_game_that_fails_is_named_and_the_others_go_on(run, tiny_dataset, game
 
     code, out, err = run(f"--features={root}", "--zip")
     assert code == 1
-    assert out.startswith("1 of 5 games")
+    assert out.startswith(f"{tmp_path / 'out' / 'spots.csv'}\n")
     errors = [line for line in err.splitlines() if line.startswith("error: ")]
     for name, half, what in (
         ("integers", 2, "int32"),
@@ -158,6 +161,14 @@ def test_a_game_that_fails_is_named_and_the_others_go_on(run, tiny_dataset, game
     assert {row["game"] for row in _table(tmp_path / "out")} == {"a game"}
     files = [f"a game/{RESULTS}", "spots.csv", "submission.zip", "timeline.html"]
     assert _files(tmp_path / "out") == files
+
+
+def test_missing_thresholds_are_said_once(run, game, tiny_run, tmp_path):
+    workdir = shutil.copytree(tiny_run, tmp_path / "run")
+    (workdir / "thresholds.json").unlink()
+    code, _, err = run(f"--features={game}", "--threshold=auto", workdir=workdir)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "no thresholds.json" in err
 
 
 def test_nothing_is_written_when_all_fail(run, game, tmp_path):
@@ -268,7 +279,8 @@ def test_compiled_programs_are_kept_for_the_next_start(tiny_run, tmp_path):
     done = subprocess.run(
         command, env=environment, check=True, timeout=300, capture_output=True, text=True
     )
-    assert done.stderr == f"game 1/1: {tmp_path.name}\n"
+    # Not a word from XLA.
+    assert re.fullmatch(r"game 1/1: \S+\n1 of 1 games spotted in \d:\d\d\n", done.stderr)
     kept = [path.name for path in (tmp_path / "cache" / "spotting" / "jax").iterdir()]
     assert sum(name.startswith("jit_spot_segments-") for name in kept) == 2
 
