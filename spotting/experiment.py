@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 from spotting import (
     anchors,
     evaluation,
+    feeding,
     inference,
     metrics,
     parallel,
@@ -31,36 +32,15 @@ from spotting import (
     training,
 )
 from spotting.checkpoints import Checkpoints, num_parameters, stack
-from spotting.data import resident
-from spotting.data.soccernet import (
-    Dataset,
-    Half,
-    Problems,
-    check_finite,
-    label_matrix,
-    open_dataset,
-    read_split,
-)
-from spotting.errors import InputError
+from spotting.data.description import Dataset
+from spotting.data.soccernet import Half
 from spotting.files import write_json_atomic
-from spotting.fit import Schedule, fit, is_finished, make_run_epoch
-from spotting.logs import ProgressLine, RunLog, environment, say
+from spotting.fit import Schedule, fit, is_finished
+from spotting.logs import RunLog, environment, say
+from spotting.matches import Matches, read_matches, split_offsets
 from spotting.postprocessing import Suppression, score_map
 
 KINDS = ("confidence", "displacement")
-
-
-@dataclasses.dataclass(frozen=True)
-class Matches:
-    """The data of an experiment: its description, and the halves of each split that is there."""
-
-    dataset: Dataset
-    splits: dict[str, list[Half]]  # "train", "valid", "test"
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the K classes."""
-        return self.dataset.classes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,13 +136,17 @@ def open_runs(config: ConfigDict, workdir: Path, without: Collection[int] = ()) 
 
 def make_groups(config: ConfigDict, matches: Matches, runs: Sequence[Run]) -> list[list[Run]]:
     """The seeds that train together: as many as the config says, or as the memory holds."""
-    most = config.seeds_at_once or trainings_that_fit(config, matches, len(runs))
+    most = trainings_at_once(config, matches, len(runs))
     progress = [tuple(one.checkpoints[kind].step("latest") for kind in KINDS) for one in runs]
     return seeds.in_groups(runs, progress, most)
 
 
-def trainings_that_fit(config: ConfigDict, matches: Matches, wanted: int) -> int:
-    """How many trainings, with all that takes memory, the accelerator holds beside the data."""
+def trainings_at_once(config: ConfigDict, matches: Matches, wanted: int) -> int:
+    """How many trainings to run in one program: what the config says, or what the memory holds."""
+    if feeding.choose(config, matches).loader == "stream":
+        return 1  # Each training has a stream of its own.
+    if config.seeds_at_once:
+        return config.seeds_at_once
     devices = make_mesh(config).size
     device = jax.local_devices()[0]
     if wanted == 1 or device.platform == "cpu":
@@ -186,37 +170,6 @@ def trainings_that_fit(config: ConfigDict, matches: Matches, wanted: int) -> int
 def make_mesh(config: ConfigDict) -> jax.sharding.Mesh:
     """The devices that a config asks for; InputError if they cannot share its batches."""
     return parallel.make_mesh(config.devices.count, config.training.batch_size)
-
-
-def read_matches(config: ConfigDict, workdir: Path) -> Matches:
-    """Finds and checks all that the experiment will read, before any long work."""
-    root = config.data.root
-    if config.data.simulated:
-        from spotting.data import simulated
-
-        root = root or workdir / "season"
-        parallel.first_alone(simulated.write_season, root)
-    dataset = open_dataset(root or None, config.data.features or None)
-    settings.check_chunk(config, dataset.frame_rate)
-    splits = {}
-    for split in ("train", "valid", "test"):
-        name = config.data[split]
-        if name not in dataset.splits:
-            if split == "train":
-                raise InputError(f"{dataset.root}: there is no split {name!r} to train on")
-            say(f"warning: {dataset.root}: no split {name!r}; going on without")
-            continue
-        splits[split], problems = read_split(dataset, name)
-        _warn(problems)
-    line = ProgressLine(config.logging.progress)
-    for split, halves in splits.items():
-        check_finite(halves, lambda i, n, split=split: line.show(f"checking {split}: {i}/{n}"))
-    return Matches(dataset, splits)
-
-
-def _warn(problems: Problems) -> None:
-    for warning in problems.warnings():
-        say(f"warning: {warning}")
 
 
 def train(
@@ -263,35 +216,19 @@ def train(
         f"{kind}: {parameters:,} parameters, {len(runs)} seed(s), "
         f"{schedule.epochs} epochs of {steps} steps on {mesh.size} x {jax.devices()[0].device_kind}"
     )
-    split = resident.concatenate(
-        [half.load() for half in matches.splits["train"]],
-        offsets,
-        chunk_frames,
-        jnp.dtype(config.data.resident_dtype),
-    )
-    split = parallel.replicate(mesh, split)
-    hyper = settings.hyper(config, kind)
-    own = {name: np.asarray(values, np.float32) for name, values in varied.items()}
-    own = parallel.replicate(mesh, own)
-
-    def train_epoch(state, own, split):
-        return training.train_epoch(
-            state,
-            split,
-            hyper=hyper._replace(**own),
-            objective=objective,
-            settings=settings.optimizer(config),
-            num_steps=steps,
-            batch_size=schedule.batch_size,
-            chunk_frames=chunk_frames,
-            spread=functools.partial(parallel.spread, mesh),
+    choice = feeding.choose(config, matches)
+    say(f"loader: {choice.loader} ({choice.reason})")
+    if choice.loader == "stream":
+        (one,) = runs
+        run_epoch = feeding.streamed_epochs(config, matches, objective, varied, one.seed, mesh)
+    else:
+        run_epoch = feeding.resident_epochs(
+            config, matches, offsets, objective, varied, len(runs), mesh
         )
-
-    run_epoch = make_run_epoch(train_epoch, len(runs), mesh)
     fit(
         kind,
         states,
-        lambda states, epoch: run_epoch(states, own, split),
+        run_epoch,
         make_validation(config, matches, runs, kind),
         schedule,
         keepers,
@@ -299,20 +236,6 @@ def train(
         mesh,
         config.logging.progress,
     )
-
-
-def split_offsets(config: ConfigDict, dataset: Dataset, halves: Sequence[Half]) -> list[np.ndarray]:
-    """The event offsets, int16 [N, K], of each half."""
-    offsets, clamped = [], 0
-    for half in halves:
-        labels, moved = label_matrix(
-            half, dataset.classes, dataset.frame_rate, config.data.event_time
-        )
-        offsets.append(anchors.event_offsets(labels))
-        clamped += moved
-    if clamped:
-        say(f"note: {clamped} events after the end of their half count as on its last frame")
-    return offsets
 
 
 def make_objective(

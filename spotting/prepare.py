@@ -15,12 +15,12 @@ With --download it first fetches SoccerNet-v2's features and labels (550 games; 
 
 import sys
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from spotting import cli, timing
+from spotting import cli, settings, timing
 from spotting.data.checks import MissingData
 from spotting.data.description import LABELLED_SPLITS, Dataset, describe_dataset
 from spotting.data.soccernet import open_dataset
@@ -28,6 +28,9 @@ from spotting.data.survey import describe_events, describe_problems, describe_sp
 from spotting.data.transforms import Transform, source_datasets
 from spotting.errors import InputError
 from spotting.logs import ProgressLine, duration, say
+
+if TYPE_CHECKING:
+    from spotting.data.prepared import Prepared
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "The experiment whose data to prepare: a file of configs/."
@@ -48,7 +51,7 @@ def main() -> int:
 def prepare(config: ConfigDict, download: bool = False) -> int:
     """Checks and prepares the data of a config; returns the exit status."""
     root, features = config.data.root or None, config.data.features or None
-    transform = _transform(config)
+    transform = settings.transform(config)
     if download:
         from spotting.data import download as hub
 
@@ -90,11 +93,11 @@ def check(dataset: Dataset, transform: Transform, show_progress: bool) -> bool:
     return not files
 
 
-def build(config: ConfigDict, dataset: Dataset) -> None:
-    """Makes what is missing of the prepared data, and prints what it is."""
+def build(config: ConfigDict, dataset: Dataset) -> "Prepared":
+    """Makes what is missing of the prepared data, says what it is, and opens it."""
     from spotting.data import builder, prepared
 
-    transform = _transform(config)
+    transform = settings.transform(config)
     rate = config.data.resample or dataset.frame_rate
     target = builder.make_config(
         dataset,
@@ -115,7 +118,7 @@ def build(config: ConfigDict, dataset: Dataset) -> None:
             final=done == shards,
         )
 
-    folder = config.data.prepared_dir or Path(dataset.root, "prepared")
+    folder = settings.prepared_dir(config, dataset)
     result = prepared.prepare(target, dataset.root, folder, progress)
     found = result.statistics
     size = result.builder.info.dataset_size
@@ -127,11 +130,7 @@ def build(config: ConfigDict, dataset: Dataset) -> None:
         f"{found.max_error:.3g} at most\n"
         f"{result.builder.data_dir}"
     )
-
-
-def _transform(config: ConfigDict) -> Transform:
-    data = config.data
-    return Transform(tuple(data.concatenate), data.resample, data.normalize)
+    return result
 
 
 if __name__ == "__main__":

@@ -117,7 +117,7 @@ def _scores(matches: Matches, workdir: Path, kind: str, trials: Sequence[ConfigD
     pending = [member for member in members if not _score_file(member).exists()]
     if pending:
         config = pending[0].config
-        most = config.seeds_at_once or experiment.trainings_that_fit(config, matches, len(pending))
+        most = experiment.trainings_at_once(config, matches, len(pending))
         progress = [_latest_step(member, kind) for member in pending]
         for group in seeds.in_groups(pending, progress, most):
             _train(matches, workdir, kind, group)

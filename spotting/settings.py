@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from spotting import timing
+from spotting.data.description import Dataset
+from spotting.data.transforms import Transform
 from spotting.errors import InputError
 from spotting.files import write_json_atomic
 from spotting.models import spotter
@@ -181,6 +183,17 @@ def optimizer(config: ConfigDict) -> OptimizerSettings:
         eps=training.adam_eps,
         sam_eps=training.sam_eps,
     )
+
+
+def transform(config: ConfigDict) -> Transform:
+    """What is done to features before they are used or stored."""
+    data = config.data
+    return Transform(tuple(data.concatenate), data.resample, data.normalize)
+
+
+def prepared_dir(config: ConfigDict, dataset: Dataset) -> str:
+    """Where prepared data is kept, a folder or a path such as gs://..."""
+    return config.data.prepared_dir or str(dataset.root / "prepared")
 
 
 def suppression(config: ConfigDict) -> Suppression:

@@ -166,3 +166,17 @@ def test_bad_usage_is_one_line_and_status_2(arguments, message, tmp_path):
     assert message in line
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "runs").exists()
+
+
+def test_trains_from_a_stream_of_transformed_features(tiny_dataset, tmp_path, capsys):
+    pytest.importorskip("tensorflow_datasets")
+    config = tiny_config(tiny_dataset)
+    config.data.update(loader="stream", resample=4.0, normalize="standard")
+    config.data.prepared_dir = str(tmp_path / "prepared")
+    config.training.epochs = 1
+    experiment.run(config, tmp_path / "run")
+    assert "loader: stream" in capsys.readouterr().err
+    (game,) = SPLITS["test"]
+    spots = read_results(tmp_path / "run" / "results" / game / "results_spotting.json")
+    assert {round(1000 * spot.position) % 250 for spot in spots} == {0}
+    assert any(round(1000 * spot.position) % 500 for spot in spots)
