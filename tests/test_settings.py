@@ -76,7 +76,7 @@ def test_chunk_that_the_trunk_cannot_take():
     with pytest.raises(InputError, match="8 U-net levels cannot halve"):
         settings.check_chunk(config, 2.0)
     config.model.update(trunk="transformer", width=100, num_heads=3)
-    with pytest.raises(InputError, match="not a multiple of model.num_heads"):
+    with pytest.raises(InputError, match=r"not a multiple of model.num_heads"):
         settings.check_chunk(config, 2.0)
 
 
