@@ -12,6 +12,7 @@ import contextlib
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -44,7 +45,7 @@ class Parser(argparse.ArgumentParser):
 
 def run(main: Callable[[], int | None]) -> None:
     """Runs an argparse style `main` and exits with its status."""
-    sys.exit(_guarded(main, debug="--debug" in sys.argv))
+    _exit(main)
 
 
 def run_flags(main: Callable[[], int | None]) -> None:
@@ -69,7 +70,7 @@ def run_flags(main: Callable[[], int | None]) -> None:
         print((sys.modules["__main__"].__doc__ or "").strip())
         print("\nFlags:\n" + flags.FLAGS.module_help("__main__"))
         sys.exit(0)
-    sys.exit(_guarded(parse_and_run, debug="--debug" in sys.argv))
+    _exit(parse_and_run)
 
 
 def required_config(flag: flags.FlagHolder) -> ConfigDict:
@@ -87,6 +88,22 @@ def default_workdir(flag: flags.FlagHolder) -> Path:
     name = config_flags.get_config_filename(flags.FLAGS[flag.name])
     file, _, argument = name.partition(":")
     return Path("runs", "_".join(filter(None, [Path(file).stem, argument])))
+
+
+def _exit(main: Callable[[], int | None]) -> NoReturn:
+    """Ends the program with the status of `main`."""
+    try:
+        status = _guarded(main, debug="--debug" in sys.argv)
+    except Exception:
+        traceback.print_exc()
+        status = _FAILED
+    jax = sys.modules.get("jax")
+    if status and jax and jax.distributed.is_initialized():
+        # JAX would wait for the other processes of the run, which are waiting for this one.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def _guarded(main: Callable[[], int | None], debug: bool) -> int:

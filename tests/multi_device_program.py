@@ -1,0 +1,73 @@
+"""Trains two seeds of a small transformer on 1 and on 8 of 8 devices, and prints how they compare.
+
+test_multi_device.py starts it in a process of its own, since a process has its devices for life.
+"""
+
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from spotting import parallel, training
+from spotting.anchors import ClassWeights
+from spotting.checkpoints import stack
+from spotting.data import resident
+from spotting.errors import InputError
+from spotting.fit import make_run_epoch
+from spotting.models.spotter import build
+
+SEEDS, BATCH, CHUNK, FEATURES, CLASSES = 2, 16, 8, 16, 3
+HYPER = training.Hyper(learning_rate=1e-3, weight_decay=1e-4, rho=0.2, mixup_alpha=1.0)
+
+
+def compile_and_run(devices: int) -> tuple[training.TrainState, float]:
+    """The states after an epoch of three steps, and each device's share of the work in FLOP."""
+    model = build("confidence", CLASSES, "transformer", 32, (16, 8), layers=1, width=16, mlp_dim=32)
+    weights = ClassWeights(np.ones(CLASSES, np.float32), np.ones(CLASSES, np.float32))
+    objective = training.make_objective(model, 3.0, weights)
+    rng = np.random.default_rng(0)
+    split = resident.concatenate(
+        [rng.standard_normal((length, FEATURES)) for length in (40, 60, 5)],
+        [rng.integers(-9, 10, (length, CLASSES)) for length in (40, 60, 5)],
+        CHUNK,
+    )
+    mesh = parallel.make_mesh(devices, BATCH)
+
+    def train_epoch(state, own, split):
+        spread = functools.partial(parallel.spread, mesh)
+        settings = training.OptimizerSettings(num_steps=10)
+        return training.train_epoch(
+            state, split, HYPER, objective, settings, 3, BATCH, CHUNK, spread
+        )
+
+    states = [training.init_state(seed, objective, (CHUNK, FEATURES)) for seed in range(SEEDS)]
+    arguments = parallel.replicate(mesh, (stack(states), {}, split))
+    compiled = make_run_epoch(train_epoch, SEEDS, mesh).lower(*arguments).compile()
+    states, metrics = compiled(*arguments)
+    assert jnp.all(jnp.isfinite(metrics.loss))
+    return parallel.local_copy(states), compiled.cost_analysis()["flops"]
+
+
+def refusals() -> list[str]:
+    """What is said of a batch that eight devices cannot share, and of a ninth device."""
+    messages = []
+    for count, batch_size in ((0, 12), (9, 18)):
+        try:
+            parallel.make_mesh(count, batch_size)
+        except InputError as error:
+            messages.append(str(error))
+    return messages
+
+
+if __name__ == "__main__":
+    (alone, flops_alone), (shared, flops_shared) = compile_and_run(1), compile_and_run(8)
+    pairs = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), alone.params, shared.params)
+    report = {
+        "devices": jax.device_count(),
+        "difference": max(jax.tree.leaves(pairs)),
+        "share_of_work": flops_shared / flops_alone,
+        "refusals": refusals(),
+    }
+    print(json.dumps(report))
