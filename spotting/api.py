@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from spotting import inference, settings, timing
+from spotting.data import transforms
 from spotting.data.annotations import predictions_from_scores
 from spotting.data.checks import first_nonfinite
 from spotting.errors import InputError
@@ -49,7 +50,8 @@ class Spotter:
     Spot(seconds=..., label='...', confidence=0...)
 
     An object never changes once it is loaded: threads may share one. The first half compiles the
-    two networks; halves of any other length then use the same programs, in bounded memory.
+    two networks; halves of any other length then use the same programs, in bounded memory (but for
+    runs whose config resamples or normalises features: those take a half as a whole).
 
     Attributes:
       workdir: the run's folder.
@@ -65,11 +67,11 @@ class Spotter:
     def __init__(self, run: TrainedRun, suppression: Suppression | None = None):
         """Makes one from a run already read, by default with the run's own suppression."""
         self.workdir = run.workdir
-        self.classes = run.dataset.classes
-        self.frame_rate = run.dataset.frame_rate
-        self.feature_dim = run.dataset.feature_dim
-        self.features = run.dataset.features
-        self.data = run.dataset.name
+        self.classes = run.source.classes
+        self.frame_rate = run.source.frame_rate
+        self.feature_dim = run.source.feature_dim
+        self.features = run.source.features
+        self.data = run.source.name
         path = run.workdir / THRESHOLDS_FILE
         self.thresholds: Mapping[str, float] | None = (
             settings.read_json(path) if path.is_file() else None
@@ -129,16 +131,16 @@ class Spotter:
             are no thresholds to take.
         """
         floor = self.floor(threshold)
-        features = self._checked(features)
-        config = self._run.config
-        radius = timing.frames(config.anchors.displacement_radius, self.frame_rate)
+        features = self._transformed(self._checked(features))
+        rate = self._run.dataset.frame_rate
+        radius = timing.frames(self._run.config.anchors.displacement_radius, rate)
         confidence = self._outputs(self._run.confidence, features)
         displacement = radius * self._outputs(self._run.displacement, features)
-        scores = score_map(confidence, displacement, self.frame_rate, self._suppression)
+        scores = score_map(confidence, displacement, rate, self._suppression)
         scores = np.where(scores >= floor, scores, NO_SPOT)
         return [
             Spot(spot.position, spot.label, spot.confidence)
-            for spot in predictions_from_scores(scores, 1, self.classes, self.frame_rate)
+            for spot in predictions_from_scores(scores, 1, self.classes, rate)
         ]
 
     def spot_many(
@@ -167,9 +169,8 @@ class Spotter:
 
     def _outputs(self, model: Model, features: np.ndarray) -> np.ndarray:
         setting, chunk_frames = self._run.config.inference, self._run.chunk_frames
-        border = timing.border_frames(
-            setting.border, setting.min_kept, self.frame_rate, chunk_frames
-        )
+        rate = self._run.dataset.frame_rate
+        border = timing.border_frames(setting.border, setting.min_kept, rate, chunk_frames)
         # Not balanced by the half's length: one program is to serve them all.
         return inference.spot_half(
             model.network, model.params, features, chunk_frames, border, setting.segment_chunks
@@ -193,3 +194,11 @@ class Spotter:
                 f"download it again"
             )
         return features
+
+    def _transformed(self, features: np.ndarray) -> np.ndarray:
+        """Features as the models see them, where the run's config resamples or normalises."""
+        run = self._run
+        if not settings.transform(run.config).changes:
+            return features  # Perhaps memory-mapped; the transform would read it all.
+        rates = run.source.frame_rate, run.dataset.frame_rate
+        return transforms.apply([features], rates[:1], rates[1], run.normalization)

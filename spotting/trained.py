@@ -17,7 +17,7 @@ from spotting.data.description import (
     Dataset,
     describe_dataset,
 )
-from spotting.data.transforms import Transform
+from spotting.data.transforms import Normalization, fit_once, transformed
 from spotting.errors import InputError
 from spotting.models import spotter
 
@@ -37,7 +37,9 @@ class TrainedRun:
     Attributes:
       workdir: the folder.
       config: of the run.
-      dataset: what it was trained on: classes, frame rate, feature dimension.
+      source: its data as it is in files: classes, frame rate, feature dimension.
+      dataset: its data as the models see it, after the config's feature transforms.
+      normalization: the transform of values, if the config has one.
       chunk_frames: T.
       confidence: the model whose outputs are logits.
       displacement: the model whose outputs are in units of the displacement radius.
@@ -45,7 +47,9 @@ class TrainedRun:
 
     workdir: Path
     config: ConfigDict
+    source: Dataset
     dataset: Dataset
+    normalization: Normalization | None
     chunk_frames: int
     confidence: Model
     displacement: Model
@@ -55,20 +59,19 @@ def load_run(workdir: str | os.PathLike) -> TrainedRun:
     """Reads a run folder, on any device.
 
     Raises:
-      InputError: it is no finished run of one seed, or nothing tells its classes any more.
+      InputError: it is no finished run of one seed; nothing tells its classes any more; or it was
+        trained on normalised features and neither the data nor what was fitted on it is there.
     """
     workdir = Path(workdir)
     seeds = sorted(path.parent.name for path in workdir.glob(f"seed_*/{settings.CONFIG_FILE}"))
     if seeds:
         raise InputError(f"{workdir}: holds several trainings; name one: {', '.join(seeds)}")
     config = settings.load(workdir)
-    data = config.data
-    if Transform(tuple(data.concatenate), data.resample, data.normalize).changes:
-        raise InputError(
-            f"{workdir}: was trained on features joined, resampled or normalised; only runs on "
-            f"features as they are can be used here"
-        )
-    dataset = _describe(config, workdir)
+    source, transform = _describe(config, workdir), settings.transform(config)
+    if transform.concatenate:
+        raise InputError(f"{workdir}: was trained on several feature sets joined; only one works")
+    dataset = transformed(source, transform)
+    normalization = fit_once(source, transform, settings.prepared_dir(config, source))
     chunk_frames = settings.check_chunk(config, dataset.frame_rate)
 
     def model(kind: str) -> Model:
@@ -86,21 +89,20 @@ def load_run(workdir: str | os.PathLike) -> TrainedRun:
         finally:
             keeper.close()
 
-    return TrainedRun(
-        workdir, config, dataset, chunk_frames, model("confidence"), model("displacement")
-    )
+    models = [model(kind) for kind in ("confidence", "displacement")]
+    return TrainedRun(workdir, config, source, dataset, normalization, chunk_frames, *models)
 
 
 def _describe(config: ConfigDict, workdir: Path) -> Dataset:
     """What the run was trained on: by a dataset.json beside its config, else by its data folder."""
     features = config.data.features or None
-    if (workdir / DESCRIPTION_FILE).is_file():
-        return describe_dataset(workdir, features)
     root = Path(config.data.root)
     if config.data.simulated and not config.data.root:
         # A run of several seeds has one season for all.
         root = next((p for p in (workdir, workdir.parent) if (p / "season").is_dir()), workdir)
         root /= "season"
+    if (workdir / DESCRIPTION_FILE).is_file():
+        return dataclasses.replace(describe_dataset(workdir, features), root=root)
     if not root.is_dir() and features not in FEATURE_SETS:
         raise InputError(
             f"{root}: the data of {workdir} is not there any more, nor what it said of classes and "

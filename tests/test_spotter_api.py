@@ -10,7 +10,9 @@ import pytest
 
 import spotting
 from spotting import Spot, Spotter, api, inference, postprocessing
+from spotting.data import transforms
 from spotting.data.annotations import read_results
+from spotting.data.description import describe_dataset
 from spotting.errors import InputError
 
 
@@ -125,6 +127,32 @@ def test_unfit_features(spotter, change, message):
         spotter.spot(change(_features(40)))
 
 
+def test_feature_transforms_of_the_config(spotter, copied_run, tiny_dataset, tmp_path):
+    """The networks are the same at any rate, so a run may be given transforms afterwards."""
+
+    def load(**data):
+        config = json.loads((copied_run / "config.json").read_text())
+        config["data"] |= {"prepared_dir": str(tmp_path / "prepared"), **data}
+        (copied_run / "config.json").write_text(json.dumps(config))
+        return Spotter.load(copied_run)
+
+    features = _features(150)
+    resampling = load(resample=4.0)
+    assert resampling.frame_rate == 2
+    description = json.loads((tiny_dataset / "dataset.json").read_text())
+    (copied_run / "dataset.json").write_text(json.dumps(description | {"frame_rate": 4.0}))
+    native = load(resample=0.0)
+    spots = resampling.spot(features)
+    assert spots == native.spot(transforms.resample(features, 2.0, 4.0))
+    assert any(spot.seconds % 0.5 == 0.25 for spot in spots)
+
+    (copied_run / "dataset.json").unlink()
+    normalization = transforms.fit(
+        describe_dataset(tiny_dataset), transforms.Transform(normalize="standard")
+    )
+    assert load(normalize="standard").spot(features) == spotter.spot(normalization(features))
+
+
 def test_unfit_folders(copied_run, tiny_dataset, tmp_path):
     with pytest.raises(InputError, match=r"config\.json is missing"):
         Spotter.load(tmp_path / "nothing")
@@ -134,11 +162,11 @@ def test_unfit_folders(copied_run, tiny_dataset, tmp_path):
         Spotter.load(tmp_path / "seeds")
 
     config = json.loads((copied_run / "config.json").read_text())
-    config["data"]["resample"] = 2.0
+    config["data"]["concatenate"] = ["more"]
     (copied_run / "config.json").write_text(json.dumps(config))
-    with pytest.raises(InputError, match="joined, resampled or normalised"):
+    with pytest.raises(InputError, match="several feature sets"):
         Spotter.load(copied_run)
-    config["data"] |= {"resample": 0.0, "root": str(tmp_path / "gone")}
+    config["data"] |= {"concatenate": [], "root": str(tmp_path / "gone")}
     (copied_run / "config.json").write_text(json.dumps(config))
     # The data may go, if what it said of itself stays.
     with pytest.raises(InputError, match=r"put its dataset\.json into"):
