@@ -48,15 +48,26 @@ def run(main: Callable[[], int | None]) -> None:
     _exit(main)
 
 
-def run_flags(main: Callable[[], int | None]) -> None:
-    """Runs a `main` that reads absl flags and exits with its status."""
-    flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
+def new_flags(config_help: str) -> flags.FlagValues:
+    """A command line's own flags, --config and --debug among them.
+
+    They are not absl's global ones, so that one program may use the modules of several command
+    lines.
+    """
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", None, config_help, flag_values=values)
+    flags.DEFINE_bool("debug", False, "Show the traceback of an error.", flag_values=values)
+    return values
+
+
+def run_flags(main: Callable[[], int | None], values: flags.FlagValues) -> None:
+    """Runs a `main` that reads the flags of `new_flags` and exits with its status."""
     # A config file may import its neighbours, from whatever folder the program is started in.
     sys.path.append(str(Path(__file__).parents[1]))
 
     def parse_and_run() -> int | None:
         try:
-            unknown = flags.FLAGS(sys.argv)[1:]
+            unknown = values(sys.argv)[1:]
         except (KeyError, AttributeError) as error:  # a flag like --config.data.rot
             reason = str(error).replace("\\n", " ").replace("\\", "").strip("\"'")
             raise InputError(f"the config has no such field: {reason}") from error
@@ -68,24 +79,26 @@ def run_flags(main: Callable[[], int | None]) -> None:
 
     if _HELP & set(sys.argv):
         print((sys.modules["__main__"].__doc__ or "").strip())
-        print("\nFlags:\n" + flags.FLAGS.module_help("__main__"))
+        for name in sorted(set(values) - {"flagfile", "undefok"}):
+            print(f"\n  --{name}\n      {values[name].help}", end="")
+        print()
         sys.exit(0)
     _exit(parse_and_run)
 
 
-def required_config(flag: flags.FlagHolder) -> ConfigDict:
-    """The value of a --config flag; InputError if none was given or it cannot be read."""
-    if not flag.present:
+def required_config(values: flags.FlagValues) -> ConfigDict:
+    """The value of --config; InputError if none was given or it cannot be read."""
+    if not values["config"].present:
         raise InputError("--config=configs/NAME.py is missing; see --help")
-    if not isinstance(flag.value, ConfigDict):
-        name = config_flags.get_config_filename(flags.FLAGS[flag.name])
+    if not isinstance(values.config, ConfigDict):
+        name = config_flags.get_config_filename(values["config"])
         raise InputError(f"--config={name}: no such file")
-    return flag.value
+    return values.config
 
 
-def default_workdir(flag: flags.FlagHolder) -> Path:
-    """runs/<config file's stem>[_<argument>] of a --config flag."""
-    name = config_flags.get_config_filename(flags.FLAGS[flag.name])
+def default_workdir(values: flags.FlagValues) -> Path:
+    """runs/<config file's stem>[_<argument>] of --config."""
+    name = config_flags.get_config_filename(values["config"])
     file, _, argument = name.partition(":")
     return Path("runs", "_".join(filter(None, [Path(file).stem, argument])))
 

@@ -32,7 +32,7 @@ from spotting import (
     training,
 )
 from spotting.checkpoints import Checkpoints, num_parameters, stack
-from spotting.data.description import Dataset
+from spotting.data.description import Dataset, write_description
 from spotting.data.soccernet import Half
 from spotting.files import write_json_atomic
 from spotting.fit import Schedule, fit, is_finished
@@ -87,6 +87,7 @@ def run(config: ConfigDict, workdir: Path, mode: str = "run") -> dict[int, dict[
     if parallel.is_first():
         for seed, folder in run_folders(config, workdir).items():
             settings.save(one_seed(config, seed), folder)
+            write_description(matches.source, folder)
     scored = [seed for seed, done in zip(config.seeds, is_scored, strict=True) if done]
     runs = open_runs(config, workdir, without=scored)
     try:

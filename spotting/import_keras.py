@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
 from spotting import cli, settings
 from spotting.checkpoints import Checkpoints, num_parameters
@@ -31,11 +31,13 @@ from spotting.errors import InputError
 from spotting.keras_weights import from_keras, kind_of
 from spotting.logs import say
 
-_MODEL = flags.DEFINE_multi_string(
-    "model", [], "SavedModel, checkpoint or .h5 file; twice for the two models."
+_FLAGS = cli.new_flags("Which network and features it is for.")
+flags.DEFINE_multi_string(
+    "model", [], "SavedModel, checkpoint or .h5 file; twice for the two models.", flag_values=_FLAGS
 )
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Which network and features it is for.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Run folder to put it in; default as in main.")
+flags.DEFINE_string(
+    "workdir", None, "Run folder to put it in; default as in main.", flag_values=_FLAGS
+)
 
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 # Where a checkpoint keeps what is not the network's: the optimiser's state, metrics, counters.
@@ -44,11 +46,11 @@ _NOT_WEIGHTS = re.compile(r"(.*/)?(optimizer|keras_api|\.OPTIMIZER_SLOT|save_cou
 
 def main() -> int:
     """Imports the models that the flags name."""
-    config = cli.required_config(_CONFIG)
-    if not _MODEL.value:
+    config = cli.required_config(_FLAGS)
+    if not _FLAGS.model:
         raise InputError("--model=DIR is missing; see --help")
-    workdir = Path(_WORKDIR.value or cli.default_workdir(_CONFIG))
-    import_models([Path(model) for model in _MODEL.value], config, workdir)
+    workdir = Path(_FLAGS.workdir or cli.default_workdir(_FLAGS))
+    import_models([Path(model) for model in _FLAGS.model], config, workdir)
     return 0
 
 
@@ -168,4 +170,4 @@ def _template(config: ConfigDict, kind: str) -> Mapping[str, Any]:
 
 
 if __name__ == "__main__":
-    cli.run_flags(main)
+    cli.run_flags(main, _FLAGS)

@@ -19,19 +19,23 @@ import sys
 from pathlib import Path
 
 from absl import flags
-from ml_collections import config_flags
 
 from spotting import cli
 from spotting.data.checks import MissingData
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "The experiment: a file of configs/, perhaps with :du, :sam or :sam_mixup."
+_FLAGS = cli.new_flags("The experiment: a file of configs/, perhaps with :du, :sam or :sam_mixup.")
+flags.DEFINE_string(
+    "workdir",
+    None,
+    "Folder of the run; default: runs/<config's name>[_<argument>].",
+    flag_values=_FLAGS,
 )
-_WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Folder of the run; default: runs/<config's name>[_<argument>]."
-)
-_MODE = flags.DEFINE_enum(
-    "mode", "run", ["train", "evaluate", "run"], "Train, score an earlier training again, or both."
+flags.DEFINE_enum(
+    "mode",
+    "run",
+    ["train", "evaluate", "run"],
+    "Train, score an earlier training again, or both.",
+    flag_values=_FLAGS,
 )
 
 
@@ -39,12 +43,12 @@ def main() -> int:
     """Runs the experiment or the study that the flags name."""
     from spotting import experiment, study
 
-    config = cli.required_config(_CONFIG)
-    workdir = Path(_WORKDIR.value or cli.default_workdir(_CONFIG))
+    config = cli.required_config(_FLAGS)
+    workdir = Path(_FLAGS.workdir or cli.default_workdir(_FLAGS))
     try:
         if "rows" in config:
-            return study.run(config, workdir, _MODE.value)
-        experiment.run(config, workdir, _MODE.value)
+            return study.run(config, workdir, _FLAGS.mode)
+        experiment.run(config, workdir, _FLAGS.mode)
     except MissingData as error:
         print(error.details, file=sys.stderr)
         raise
@@ -52,4 +56,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    cli.run_flags(main)
+    cli.run_flags(main, _FLAGS)

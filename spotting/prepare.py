@@ -18,7 +18,7 @@ import time
 from typing import TYPE_CHECKING
 
 from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
 from spotting import cli, settings, timing
 from spotting.data.checks import MissingData
@@ -32,17 +32,17 @@ from spotting.logs import ProgressLine, duration, say
 if TYPE_CHECKING:
     from spotting.data.prepared import Prepared
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "The experiment whose data to prepare: a file of configs/."
+_FLAGS = cli.new_flags("The experiment whose data to prepare: a file of configs/.")
+flags.DEFINE_bool(
+    "download", False, "Fetch SoccerNet-v2 from Hugging Face first.", flag_values=_FLAGS
 )
-_DOWNLOAD = flags.DEFINE_bool("download", False, "Fetch SoccerNet-v2 from Hugging Face first.")
 
 
 def main() -> int:
     """Runs what the flags say."""
-    config = cli.required_config(_CONFIG)
+    config = cli.required_config(_FLAGS)
     try:
-        return prepare(config, _DOWNLOAD.value)
+        return prepare(config, _FLAGS.download)
     except MissingData as error:
         print(error.details, file=sys.stderr)
         raise
@@ -134,4 +134,4 @@ def build(config: ConfigDict, dataset: Dataset) -> "Prepared":
 
 
 if __name__ == "__main__":
-    cli.run_flags(main)
+    cli.run_flags(main, _FLAGS)

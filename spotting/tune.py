@@ -19,16 +19,16 @@ import sys
 from pathlib import Path
 
 from absl import flags
-from ml_collections import config_flags
 
 from spotting import cli
 from spotting.data.checks import MissingData
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "Where to start: a file of configs/; what to try is in its field tune."
-)
-_WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Folder of the search; default: runs/tune_<config's name>[_<argument>]."
+_FLAGS = cli.new_flags("Where to start: a file of configs/; what to try is in its field tune.")
+flags.DEFINE_string(
+    "workdir",
+    None,
+    "Folder of the search; default: runs/tune_<config's name>[_<argument>].",
+    flag_values=_FLAGS,
 )
 
 
@@ -36,9 +36,9 @@ def main() -> None:
     """Runs the search that the flags name."""
     from spotting import search
 
-    config = cli.required_config(_CONFIG)
-    default = cli.default_workdir(_CONFIG)
-    workdir = Path(_WORKDIR.value or default.with_name(f"tune_{default.name}"))
+    config = cli.required_config(_FLAGS)
+    default = cli.default_workdir(_FLAGS)
+    workdir = Path(_FLAGS.workdir or default.with_name(f"tune_{default.name}"))
     try:
         search.run(config, workdir)
     except MissingData as error:
@@ -47,4 +47,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run_flags(main)
+    cli.run_flags(main, _FLAGS)

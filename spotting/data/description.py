@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from spotting.data.annotations import LABELS_FILE, SOCCERNET_CLASSES
 from spotting.errors import InputError
+from spotting.files import write_json_atomic
 
 DESCRIPTION_FILE = "dataset.json"
 SOCCERNET_V2 = "SoccerNet-v2"
@@ -116,6 +117,19 @@ def describe_dataset(root: str | os.PathLike, features: str | None = None) -> Da
     frame_rate, dim = FEATURE_SETS[features]
     splits = official_splits()
     return Dataset(Path(root), SOCCERNET_V2, frame_rate, features, dim, SOCCERNET_CLASSES, splits)
+
+
+def write_description(dataset: Dataset, folder: str | os.PathLike) -> None:
+    """Writes a `dataset.json` that describes `dataset` into a folder."""
+    description = {
+        "name": dataset.name,
+        "frame_rate": dataset.frame_rate,
+        "features": dataset.features,
+        "feature_dim": dataset.feature_dim,
+        "classes": list(dataset.classes),
+        "splits": {split: list(games) for split, games in dataset.splits.items()},
+    }
+    write_json_atomic(Path(folder, DESCRIPTION_FILE), description)
 
 
 def _read_description(path: Path) -> Dataset:
