@@ -168,11 +168,12 @@ def test_unfit_folders(copied_run, tiny_dataset, tmp_path):
         Spotter.load(copied_run)
     config["data"] |= {"concatenate": [], "root": str(tmp_path / "gone")}
     (copied_run / "config.json").write_text(json.dumps(config))
-    # The data may go, if what it said of itself stays.
+    # The data may go: the run knows what it said of itself.
+    assert Spotter.load(copied_run).frame_rate == 2
+    (copied_run / "dataset.json").unlink()
     with pytest.raises(InputError, match=r"put its dataset\.json into"):
         Spotter.load(copied_run)
     shutil.copy(tiny_dataset / "dataset.json", copied_run)
-    assert Spotter.load(copied_run).frame_rate == 2
 
     shutil.rmtree(copied_run / "checkpoints" / "displacement" / "best")
     with pytest.raises(InputError, match="displacement/best: no checkpoint"):
