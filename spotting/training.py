@@ -126,7 +126,8 @@ def init_state(seed: int | Array, objective: Objective, chunk_shape: tuple[int, 
       chunk_shape: (T, P).
     """
     params_key, key = jax.random.split(jax.random.key(seed))
-    params = objective.model.init(params_key, jnp.zeros((1, *chunk_shape)))
+    # Compiled as one program, not one for each shape of a weight.
+    params = jax.jit(objective.model.init)(params_key, jnp.zeros((1, *chunk_shape)))
     # The optimiser's state has the same form whatever the hyper-parameters.
     optimizer = make_optimizer(Hyper(0.0, 0.0, 0.0, 0.0), OptimizerSettings(1))
     return TrainState(jnp.zeros([], jnp.int32), key, params, optimizer.init(params))
