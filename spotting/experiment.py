@@ -7,7 +7,6 @@ A training of several seeds is one program; each seed leaves a complete run fold
 """
 
 import dataclasses
-import functools
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -22,8 +21,6 @@ from spotting import (
     anchors,
     evaluation,
     feeding,
-    inference,
-    metrics,
     parallel,
     predictions,
     seeds,
@@ -38,7 +35,7 @@ from spotting.files import write_json_atomic
 from spotting.fit import Schedule, fit, is_finished
 from spotting.logs import RunLog, environment, say
 from spotting.matches import Matches, read_matches, split_offsets
-from spotting.postprocessing import Suppression, score_map
+from spotting.validation import make_spotting, make_validation
 
 KINDS = ("confidence", "displacement")
 
@@ -162,10 +159,16 @@ def trainings_at_once(config: ConfigDict, matches: Matches, wanted: int) -> int:
         batch_size=config.training.batch_size // devices,
         chunk_shape=(settings.check_chunk(config, dataset.frame_rate), dataset.feature_dim),
     )
-    width = dataset.feature_dim * jnp.dtype(config.data.resident_dtype).itemsize
-    split = sum(half.num_frames for half in halves) * (width + 2 * len(dataset.classes))
-    fitting = seeds.how_many_fit(needed, split, device.memory_stats())
+    data = resident_bytes(halves, dataset, config.data.resident_dtype)
+    data += resident_bytes(matches.splits.get("valid", ()), dataset, config.model.dtype)
+    fitting = seeds.how_many_fit(needed, data, device.memory_stats())
     return int(parallel.from_first(np.asarray(fitting)))
+
+
+def resident_bytes(halves: Sequence[Half], dataset: Dataset, dtype: str) -> int:
+    """What the features and event offsets of halves take on a device."""
+    width = dataset.feature_dim * jnp.dtype(dtype).itemsize + 2 * len(dataset.classes)
+    return width * sum(half.num_frames for half in halves)
 
 
 def make_mesh(config: ConfigDict) -> jax.sharding.Mesh:
@@ -230,7 +233,12 @@ def train(
         kind,
         states,
         run_epoch,
-        make_validation(config, matches, runs, kind),
+        make_validation(
+            config,
+            matches,
+            kind,
+            lambda index: restore_best(config, matches, runs[index], "confidence"),
+        ),
         schedule,
         keepers,
         [one.log for one in runs],
@@ -253,40 +261,6 @@ def make_objective(
     return training.make_objective(model, radius, weights, setting.huber_threshold)
 
 
-def make_validation(config: ConfigDict, matches: Matches, runs: Sequence[Run], kind: str):
-    """The function that scores each seed's parameters on the validation split, or None.
-
-    Confidence is judged by loose average-mAP at the final window; displacement by average-mAP over
-    1 to 10 s at a narrow window, on the scores of the best confidence model.
-    """
-    halves = matches.splits.get("valid")
-    if not halves:
-        return None
-    rate = matches.dataset.frame_rate
-    truth = evaluation.truths(halves, matches.classes)
-    border = config.inference.valid_border
-
-    @functools.cache
-    def best_confidence(index: int) -> list[np.ndarray]:
-        params = restore_best(config, matches, runs[index], "confidence")
-        return spot_halves(config, matches, "confidence", params, halves, border)
-
-    def score(index: int, params: Any) -> float:
-        outputs = spot_halves(config, matches, kind, params, halves, border)
-        if kind == "confidence":
-            windows, tolerances = tuple(config.postprocessing.window), metrics.LOOSE
-            pairs = [(confidence, None) for confidence in outputs]
-        else:
-            windows, tolerances = (config.postprocessing.displacement_window,), metrics.MEDIUM
-            pairs = list(zip(best_confidence(index), outputs, strict=True))
-        suppression = Suppression("hard", windows)
-        maps = [score_map(*pair, rate, suppression) for pair in pairs]
-        spots = metrics.spots_from_score_maps(maps, rate)
-        return metrics.average_map(truth, spots, len(matches.classes), tolerances)["all"].map
-
-    return lambda members: [score(index, params) for index, params in enumerate(members)]
-
-
 def restore_best(config: ConfigDict, matches: Matches, one: Run, kind: str) -> Any:
     """The parameters that the validation split chose."""
     dataset = matches.dataset
@@ -294,31 +268,6 @@ def restore_best(config: ConfigDict, matches: Matches, one: Run, kind: str) -> A
     shape = (1, settings.check_chunk(config, dataset.frame_rate), dataset.feature_dim)
     template = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros(shape))
     return one.checkpoints[kind].restore("best", template)
-
-
-def spot_halves(
-    config: ConfigDict,
-    matches: Matches,
-    kind: str,
-    params: Any,
-    halves: Sequence[Half],
-    border_seconds: float,
-) -> list[np.ndarray]:
-    """Predictions [N, K] of each half: confidences in [0, 1], or displacements in frames."""
-    rate = matches.dataset.frame_rate
-    chunk_frames = settings.check_chunk(config, rate)
-    border = timing.border_frames(border_seconds, config.inference.min_kept, rate, chunk_frames)
-    longest = max(half.num_frames for half in halves)
-    chunks = inference.balanced_chunks(
-        longest, chunk_frames, border, config.inference.segment_chunks
-    )
-    model = settings.network(config, kind, len(matches.classes))
-    radius = timing.frames(config.anchors.displacement_radius, rate)
-    unit = radius if kind == "displacement" else 1.0
-    return [
-        unit * inference.spot_half(model, params, half.load(), chunk_frames, border, chunks)
-        for half in halves
-    ]
 
 
 def evaluate_all(
@@ -342,7 +291,7 @@ def evaluate(config: ConfigDict, matches: Matches, one: Run) -> dict[str, Any]:
         if not halves:
             continue
         outputs = [
-            spot_halves(config, matches, kind, params[kind], halves, config.inference.border)
+            make_spotting(config, matches, kind, halves, config.inference.border)(params[kind])
             for kind in KINDS
         ]
         if config.inference.save_predictions:

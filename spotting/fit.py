@@ -1,11 +1,16 @@
-"""The loop around the epochs of one model, for one or several seeds: validate, keep, resume."""
+"""The loop around the epochs of one model, for one or several seeds: validate, keep, resume.
 
+Devices train on while the host scores a validation and writes checkpoints.
+"""
+
+import concurrent.futures
+import contextlib
 import dataclasses
 import functools
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
@@ -52,11 +57,72 @@ class Schedule:
     select: str
 
 
+Validate: TypeAlias = Callable[[list[Any]], Callable[[], list[float]]]
+"""Parameters of each seed to a function that gives the score of each, greater is better.
+
+The call itself is the devices' part of the work, the function the host's.
+"""
+
+
+class _Keeper:
+    """Validates states and saves the latest and the best, in a thread beside the training."""
+
+    def __init__(
+        self,
+        name: str,
+        validate: Validate | None,
+        schedule: Schedule,
+        checkpoints: Sequence[Checkpoints],
+        logs: Sequence[RunLog],
+        best: list[float],
+    ):
+        self.best = best
+        self.scores = [math.nan] * len(best)
+        self._name, self._validate, self._schedule = name, validate, schedule
+        self._checkpoints, self._logs = checkpoints, logs
+        self._thread = concurrent.futures.ThreadPoolExecutor(1)
+        self._work: concurrent.futures.Future | None = None
+
+    def keep(self, epoch: int, members: list[TrainState], look: bool) -> None:
+        """Saves the states of all seeds after an epoch, if told so with a look at them."""
+        self.wait()
+        score = None
+        if look and self._validate is not None:
+            score = self._validate([member.params for member in members])
+        self._work = self._thread.submit(self._score_and_save, epoch, members, score)
+
+    def wait(self) -> None:
+        """Returns when all is saved."""
+        if self._work is not None:
+            self._work.result()
+
+    def close(self) -> None:
+        """Waits, and ends the thread."""
+        self._thread.shutdown()
+        self.wait()
+
+    def _score_and_save(
+        self, epoch: int, members: list[TrainState], score: Callable[[], list[float]] | None
+    ) -> None:
+        if score is not None:
+            self.scores = score()
+            for log, value in zip(self._logs, self.scores, strict=True):
+                log.curve("valid", self._name, epoch, score=value)
+        by_score = self._schedule.select == "best" and self._validate is not None
+        is_last = epoch == self._schedule.epochs
+        for seed, (member, keeper) in enumerate(zip(members, self._checkpoints, strict=True)):
+            is_better = score is not None and self.scores[seed] > self.best[seed]
+            if is_better if by_score else is_last:
+                self.best[seed] = self.scores[seed]
+                keeper.save("best", int(member.step), member.params)
+            keeper.save("latest", int(member.step), Saved(member, self.best[seed]))
+
+
 def fit(
     name: str,
     states: TrainState,
     run_epoch: Callable[[TrainState, int], tuple[TrainState, StepMetrics]],
-    validate: Callable[[list[Any]], list[float]] | None,
+    validate: Validate | None,
     schedule: Schedule,
     checkpoints: Sequence[Checkpoints],
     logs: Sequence[RunLog],
@@ -71,8 +137,7 @@ def fit(
       name: of the model, for messages.
       states: fresh states of all seeds, stacked; they also give the shapes for restoring.
       run_epoch: (states, epoch) to states and metrics [S, steps].
-      validate: parameters of each seed to a score of each, greater is better; None without a
-        validation split.
+      validate: None without a validation split.
       schedule: how long.
       checkpoints: where, for each seed.
       logs: for each seed.
@@ -87,53 +152,49 @@ def fit(
     first = int(states.step[0]) // schedule.steps
     states = parallel.replicate(mesh, states)
     line = ProgressLine(progress)
-    scores = [math.nan] * seeds
+    keeper = _Keeper(name, validate, schedule, checkpoints, logs, best)
     last_save = time.monotonic()
     began = math.nan  # when the first epoch, which compiles, was over
-    for epoch in range(first + 1, schedule.epochs + 1):
-        start = time.monotonic()
-        states, metrics = run_epoch(states, epoch - 1)
-        metrics = jax.tree.map(np.asarray, metrics)
-        loss = metrics.loss.mean(axis=-1)
-        diverged = np.flatnonzero(~np.isfinite(loss))
-        if len(diverged):
-            raise DivergedError(
-                f"the {name} loss is {loss.tolist()} in epoch {epoch}: lower its learning_rate or "
-                "rho and start in a new --workdir",
-                diverged.tolist(),
+    with contextlib.closing(keeper):
+        for epoch in range(first + 1, schedule.epochs + 1):
+            start = time.monotonic()
+            states, metrics = run_epoch(states, epoch - 1)
+            metrics = jax.tree.map(np.asarray, metrics)
+            loss = metrics.loss.mean(axis=-1)
+            diverged = np.flatnonzero(~np.isfinite(loss))
+            if len(diverged):
+                raise DivergedError(
+                    f"the {name} loss is {loss.tolist()} in epoch {epoch}: lower its learning_rate "
+                    "or rho and start in a new --workdir",
+                    diverged.tolist(),
+                )
+            speed = seeds * schedule.steps * schedule.batch_size / (time.monotonic() - start)
+            for seed, log in enumerate(logs):
+                more = {
+                    key: float(np.mean(value[seed])) for key, value in metrics._asdict().items()
+                }
+                log.curve("train", name, epoch, chunks_per_s=speed, **more)
+
+            is_last = epoch == schedule.epochs
+            look = is_last or epoch % schedule.validate_every == 0
+            if parallel.is_first() and (look or time.monotonic() - last_save > _SAVE_SECONDS):
+                here = parallel.local_copy(states)
+                members = [unstack(here, seed) for seed in range(seeds)]
+                keeper.keep(epoch, members, look)
+                last_save = time.monotonic()
+            if is_last:
+                keeper.wait()
+
+            if epoch == first + 1:
+                began = time.monotonic()
+            done = max(epoch - first - 1, 1)
+            left = (time.monotonic() - began) / done * (schedule.epochs - epoch)
+            line.show(
+                f"{name}: epoch {epoch}/{schedule.epochs}  loss {_join(loss, 4)}  "
+                f"validation {_join(keeper.scores, 1, 100)} (best {_join(keeper.best, 1, 100)})  "
+                f"{speed:,.0f} chunks/s  {duration(left) if epoch > first + 1 else '-'} left",
+                final=is_last,
             )
-        speed = seeds * schedule.steps * schedule.batch_size / (time.monotonic() - start)
-        for seed, log in enumerate(logs):
-            more = {key: float(np.mean(value[seed])) for key, value in metrics._asdict().items()}
-            log.curve("train", name, epoch, chunks_per_s=speed, **more)
-
-        is_last = epoch == schedule.epochs
-        look = is_last or epoch % schedule.validate_every == 0
-        if parallel.is_first() and (look or time.monotonic() - last_save > _SAVE_SECONDS):
-            here = parallel.local_copy(states)
-            members = [unstack(here, seed) for seed in range(seeds)]
-            if look and validate is not None:
-                scores = validate([member.params for member in members])
-                for log, score in zip(logs, scores, strict=True):
-                    log.curve("valid", name, epoch, score=score)
-            for seed, (score, member) in enumerate(zip(scores, members, strict=True)):
-                by_score = schedule.select == "best" and validate is not None
-                if (look and by_score and score > best[seed]) or (is_last and not by_score):
-                    best[seed] = score
-                    checkpoints[seed].save("best", int(member.step), member.params)
-                checkpoints[seed].save("latest", int(member.step), Saved(member, best[seed]))
-            last_save = time.monotonic()
-
-        if epoch == first + 1:
-            began = time.monotonic()
-        done = max(epoch - first - 1, 1)
-        left = (time.monotonic() - began) / done * (schedule.epochs - epoch)
-        line.show(
-            f"{name}: epoch {epoch}/{schedule.epochs}  loss {_join(loss, 4)}  "
-            f"validation {_join(scores, 1, 100)} (best {_join(best, 1, 100)})  "
-            f"{speed:,.0f} chunks/s  {duration(left) if epoch > first + 1 else '-'} left",
-            final=is_last,
-        )
 
 
 def _resume(

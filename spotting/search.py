@@ -21,6 +21,7 @@ from spotting.fit import DivergedError
 from spotting.logs import RunLog, environment, say
 from spotting.reporting.runs import read_log
 from spotting.search_report import Round
+from spotting.validation import make_spotting
 
 ORDER = ("learning_rate", "rho", "weight_decay", "mixup_alpha")
 _MEASURED = {"confidence": "loose average-mAP", "displacement": "average-mAP over 1 to 10 s"}
@@ -221,8 +222,8 @@ def _window_scores(
         outputs = []
         for kind in experiment.KINDS:
             params = experiment.restore_best(config, matches, one, kind)
-            border = config.inference.border
-            outputs.append(experiment.spot_halves(config, matches, kind, params, halves, border))
+            spot = make_spotting(config, matches, kind, halves, config.inference.border)
+            outputs.append(spot(params))
         for keeper in keepers.values():
             keeper.close()
         of_classes = windows.class_scores(
