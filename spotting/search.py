@@ -15,10 +15,11 @@ from ml_collections import ConfigDict
 from spotting import evaluation, experiment, search_report, seeds, settings, windows
 from spotting.checkpoints import Checkpoints
 from spotting.errors import InputError
-from spotting.experiment import Matches, Run
+from spotting.experiment import Run
 from spotting.files import write_json_atomic, write_text_atomic
 from spotting.fit import DivergedError
 from spotting.logs import RunLog, environment, say
+from spotting.matches import Matches, read_matches
 from spotting.reporting.runs import read_log
 from spotting.search_report import Round
 from spotting.validation import make_spotting
@@ -50,12 +51,14 @@ def run(config: ConfigDict, workdir: Path) -> ConfigDict:
       ArithmeticError: not one value of a round could be trained with.
     """
     settings.check(config)
+    if config.devices.distributed:
+        raise InputError("a search runs in one process: leave config.devices.distributed out")
     for kind in experiment.KINDS:
         for name, candidates in config.tune[kind].items():
             for value in candidates:
                 settings.check(_with(config, kind, name, value))
     settings.check_workdir(config, workdir)
-    matches = experiment.read_matches(config, workdir)
+    matches = read_matches(config, workdir)
     if not matches.splits.get("valid"):
         raise InputError(f"{matches.dataset.root}: a search needs a validation split")
     settings.save(config, workdir)
@@ -66,9 +69,11 @@ def run(config: ConfigDict, workdir: Path) -> ConfigDict:
         names = [name for name in ORDER if config.tune[kind].get(name)]
         for name in names:
             values = sorted({*config.tune[kind][name], chosen[kind][name]})
+            say(f"\nround {len(rounds) + 1}: {name} of the {kind} model, {values}")
             trials = [_with(chosen, kind, name, value) for value in values]
             scores = _scores(matches, workdir, kind, trials)
-            _finish(rounds, Round(kind, name, _MEASURED[kind], values, scores), workdir)
+            done = Round(kind, name, _MEASURED[kind], values, config.seeds, scores)
+            _finish(rounds, done, workdir)
             chosen[kind][name] = rounds[-1].best
         if not names:
             # What comes after needs the model all the same.
@@ -77,7 +82,8 @@ def run(config: ConfigDict, workdir: Path) -> ConfigDict:
         values = sorted({*config.tune.window, *_common_window(config)})
         scores = _window_scores(chosen, matches, workdir, values)
         measured = f"{config.tune.measure} average-mAP"
-        _finish(rounds, Round("suppression", "window", measured, values, scores), workdir)
+        done = Round("suppression", "window", measured, values, config.seeds, scores)
+        _finish(rounds, done, workdir)
         chosen.postprocessing.window = (rounds[-1].best,)
     write_text_atomic(workdir / "tuned.py", search_report.config_file(chosen, workdir))
     say(f"the values chosen: {workdir / 'tuned.py'}")
@@ -151,6 +157,8 @@ def _latest_step(member: Member, kind: str) -> int | None:
 def _train(matches: Matches, workdir: Path, kind: str, members: Sequence[Member]) -> None:
     """Trains members in one program and notes their scores; the diverged do not stop the others."""
     while members:
+        names = sorted({member.folder.parent.name for member in members})
+        say(f"training {', '.join(names)}")
         runs = [_open(member, workdir, kind) for member in members]
         values = {
             name: [member.config[kind][name] for member in members]

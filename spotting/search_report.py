@@ -25,6 +25,7 @@ class Round(NamedTuple):
       parameter: its name in the config.
       measured: what the scores are, in words.
       values: tried, in ascending order.
+      seeds: of the trainings of each.
       scores: [values, seeds], fractions; NaN where a loss diverged.
     """
 
@@ -32,6 +33,7 @@ class Round(NamedTuple):
     parameter: str
     measured: str
     values: list[float]
+    seeds: tuple[int, ...]
     scores: np.ndarray
 
     @property
@@ -69,7 +71,7 @@ def csv_text(rounds: Sequence[Round]) -> str:
     writer.writerow(("round", "model", "parameter", "value", "seed", "measured", "score", "chosen"))
     for number, done in enumerate(rounds, 1):
         for value, scores in zip(done.values, 100 * done.scores, strict=True):
-            for seed, score in enumerate(scores):
+            for seed, score in zip(done.seeds, scores, strict=True):
                 chosen = int(value == done.best)
                 row = number, done.model, done.parameter, value, seed, done.measured, score, chosen
                 writer.writerow(row)

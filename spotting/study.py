@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from spotting import experiment, report, settings
+from spotting import experiment, parallel, report, settings
 from spotting.data.soccernet import open_dataset
 from spotting.errors import InputError
 from spotting.files import write_text_atomic
@@ -72,9 +72,10 @@ def run(config: ConfigDict, workdir: Path, mode: str = "run") -> int:
     for number, row in enumerate(rows, 1):
         say(f"\nrow {number} of {len(rows)}, {row.name}: {row.config.scale_note or 'full scale'}")
         outcomes.append(_run_row(row, workdir / row.name, mode))
-    print(f"\n{table(outcomes)}")
-    if any(outcome.results for outcome in outcomes):
-        print(report.write_report([workdir], workdir))
+    if parallel.is_first():
+        print(f"\n{table(outcomes)}")
+        if any(outcome.results for outcome in outcomes):
+            print(report.write_report([workdir], workdir))
     return int(any(outcome.error for outcome in outcomes))
 
 
@@ -167,7 +168,7 @@ def _check(rows: Sequence[Row]) -> None:
             if not row.config.data.simulated:
                 data = row.config.data
                 dataset = open_dataset(data.root or None, data.features or None)
-                settings.check_chunk(row.config, dataset.frame_rate)
+                settings.check_chunk(row.config, data.resample or dataset.frame_rate)
         except InputError as error:
             errors[row.name] = error
     if len(errors) == len(rows):
@@ -181,7 +182,8 @@ def _run_row(row: Row, folder: Path, mode: str) -> Outcome:
         return Outcome(row, experiment.run(row.config, folder, mode), "")
     except Exception as error:
         # Whatever it is, out of memory or a defect here, the other rows may still succeed.
-        write_text_atomic(folder / "traceback.txt", traceback.format_exc())
+        if parallel.is_first():
+            write_text_atomic(folder / "traceback.txt", traceback.format_exc())
         reason = str(error).strip().splitlines() or [type(error).__name__]
         say(f"{row.name} failed: {reason[0]} (more in {folder / 'traceback.txt'})")
         return Outcome(row, {}, reason[0])

@@ -77,7 +77,7 @@ def test_a_search_without_validation_split_or_with_a_bad_candidate(tiny_dataset,
 
 def test_report_of_a_round():
     scores = np.array([[0.5, 0.6], [np.nan, 0.9], [0.7, 0.7]])
-    done = Round("confidence", "mixup_alpha", "loose average-mAP", [0.0, 0.5, 2.0], scores)
+    done = Round("confidence", "mixup_alpha", "loose average-mAP", [0.0, 0.5, 2.0], (0, 1), scores)
     assert done.best == 2.0
     assert search_report.table(done).splitlines()[-3:] == [
         "  0         55.00 ± 7.07",
