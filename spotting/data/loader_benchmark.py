@@ -250,13 +250,14 @@ def main() -> int:
     arguments = parser.parse_args()
     root = Path(tempfile.mkdtemp(dir=arguments.folder))
     try:
-        _benchmark(arguments.what, root)
+        benchmark(arguments.what, root)
     finally:
         shutil.rmtree(root)
     return 0
 
 
-def _benchmark(what: str, root: Path) -> None:
+def benchmark(what: str, root: Path) -> None:
+    """Prints one benchmark's figures, of data that it makes in a folder."""
     if what == "speed":
         for name, features, games, batch_size in (
             ("224x512", RESNET_PCA, 120, 256),

@@ -1,0 +1,188 @@
+"""Measures how fast this device is: a row of the paper's tables, what follows it, or the loader.
+
+    python -m spotting.benchmark --config=configs/unet_resnet_pca.py
+    python -m spotting.benchmark --all --dtype=bfloat16 --json=speed.json
+    python -m spotting.benchmark --what=loader
+
+A row's network is measured in inference and in an epoch of training, plain, with SAM, and with SAM
+and mixup; then the displacement, suppression and scoring of a test split. Beside them stands what
+the paper measured on one V100. Inputs are random, figures are medians, and every rate is compared
+with a plain matrix product and with the memory's bandwidth, measured in turn with it.
+"""
+
+import dataclasses
+import importlib
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from spotting import cli
+from spotting.errors import InputError
+from spotting.files import write_json_atomic
+from spotting.reporting import paper
+
+if TYPE_CHECKING:
+    from spotting.benchmarks.row import Row
+    from spotting.benchmarks.scoring import Scoring
+
+ALL = ("unet_resnet_pca", "te_small_resnet_pca", "te_base_resnet_pca", "unet_combination")
+
+_FLAGS = cli.new_flags("The row to measure: a file of configs/.")
+flags.DEFINE_bool("all", False, "Measure all of the paper's networks.", flag_values=_FLAGS)
+flags.DEFINE_enum(
+    "what", "row", ["row", "loader"], "A row, or the streaming loader.", flag_values=_FLAGS
+)
+flags.DEFINE_enum(
+    "dtype",
+    None,
+    ["float32", "bfloat16"],
+    "Of the computation and of the features on the device; default: the config's.",
+    flag_values=_FLAGS,
+)
+flags.DEFINE_integer("seeds", 1, "Trainings in one program.", lower_bound=1, flag_values=_FLAGS)
+flags.DEFINE_string("json", None, "File for the figures.", flag_values=_FLAGS)
+
+
+def main() -> int:
+    """Runs what the flags say."""
+    if _FLAGS.what == "loader":
+        return _measure_loader()
+    import jax
+
+    from spotting.benchmarks import row, scoring
+    from spotting.logs import environment
+
+    # A program from the cache would seem to compile at once.
+    jax.config.update("jax_enable_compilation_cache", False)
+    rows = []
+    for config in _configs():
+        _say(config.paper_row)
+        rows.append(row.measure(config, _FLAGS.seeds, lambda text: _say(f"  {text}")))
+        print(row_table(rows[-1]) + "\n", flush=True)
+    scored = scoring.measure(_say)
+    print(scoring_table(scored))
+    if _FLAGS.json:
+        figures = {
+            "environment": environment(),
+            "rows": [dataclasses.asdict(one) for one in rows],
+            "scoring": dataclasses.asdict(scored),
+            "paper": [one._asdict() for one in paper.TABLE_1],
+        }
+        write_json_atomic(_FLAGS.json, figures)
+    return 0
+
+
+def _configs() -> Iterable[ConfigDict]:
+    if _FLAGS.all:
+        if _FLAGS["config"].present:
+            raise InputError("--all measures every network: leave --config out, or --all")
+        configs = [importlib.import_module(f"configs.{name}").get_config() for name in ALL]
+    else:
+        configs = [cli.required_config(_FLAGS)]
+    for config in configs:
+        if _FLAGS.dtype:
+            config.model.dtype = config.data.resident_dtype = _FLAGS.dtype
+    return configs
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def row_table(row: "Row") -> str:
+    """The figures of a row as people read them."""
+    lines = [
+        f"{row.paper_row or 'network'}: {row.parameters:,} parameters, "
+        f"chunks of {row.chunk_frames} x {row.feature_dim}",
+        f"on {row.devices} x {row.device}, {row.dtype}, {row.batch_size} chunks a batch, "
+        f"{row.seeds} training(s) in a program",
+        f"matrix products alone: {row.matmul_flop_per_s / 1e9:,.0f} GFLOP/s; "
+        f"memory: {row.bandwidth_bytes_per_s / 1e9:,.0f} GB/s",
+        "",
+        f"{'a chunk':<22}{'GFLOP, products':>16}{'GFLOP, all':>12}{'MB moved':>10}",
+    ]
+    work = row.work
+    for name in ("forward", "gradient"):
+        flop, xla_flop, moved = (
+            getattr(work, field) for field in (f"{name}_flop", f"xla_{name}_flop", f"{name}_bytes")
+        )
+        lines.append(f"  {name:<20}{flop / 1e9:>16.2f}{xla_flop / 1e9:>12.2f}{moved / 1e6:>10.1f}")
+    titles = ("chunks/s", "products", "bandwidth", "step s", "epoch s", "compile s", "GB", "V100")
+    lines += ["", " " * 22 + "".join(f"{title:>10}" for title in titles)]
+    cells = [f"{row.inference.chunks_per_s:,.0f}", *_shares(row.inference), *[""] * 4]
+    lines.append(_line("  inference", [*cells, _paper_inference(row)]))
+    for name, epoch in row.epochs.items():
+        cells = [
+            f"{epoch.speed.chunks_per_s:,.0f}",
+            *_shares(epoch.speed),
+            f"{epoch.step_seconds:.4g}",
+            f"{epoch.seconds:.3g}",
+            f"{epoch.compile_seconds:.1f}",
+            f"{epoch.memory_bytes / 1e9:.2f}",
+            _paper_epoch(row, name),
+        ]
+        lines.append(_line(f"  training, {name}", cells))
+    steps = "/".join(str(epoch.steps) for epoch in row.epochs.values())
+    lines.append(f"Epochs: {steps} steps at once were timed. V100: the paper's chunks/s or epoch.")
+    return "\n".join(lines)
+
+
+def _line(name: str, cells: Iterable[str]) -> str:
+    return f"{name:<22}" + "".join(f"{cell:>10}" for cell in cells)
+
+
+def _shares(speed: Any) -> list[str]:
+    return [f"{100 * share:.0f} %" for share in (speed.matmul_share, speed.bandwidth_share)]
+
+
+def _paper_rows(row: "Row") -> dict[str, paper.PaperSpeed]:
+    """The paper's rows of the same network, by how it was trained."""
+    method, features = paper.split_name(row.paper_row)
+    network = method.partition("+")[0]
+    return {
+        one.method.removeprefix(network).removeprefix("+") or "plain": one
+        for one in paper.TABLE_1
+        if one.features == features and one.method.partition("+")[0] == network
+    }
+
+
+def _paper_inference(row: "Row") -> str:
+    return next((f"{one.chunks_per_second:,}" for one in _paper_rows(row).values()), "")
+
+
+def _paper_epoch(row: "Row", ablation: str) -> str:
+    one = _paper_rows(row).get(ablation)
+    return f"{one.epoch_seconds} s" if one else ""
+
+
+def scoring_table(scored: "Scoring") -> str:
+    """The times of what comes after the networks."""
+    lines = ["scoring a test split of 100 games, 17 classes, 2 frames per second"]
+    for name, seconds in (
+        ("hard NMS of 20 s", scored.suppression),
+        ("displacement before it", scored.displacement),
+        ("loose and tight average-mAP, 2,000 predictions a game", scored.average_map),
+    ):
+        lines.append(f"  {name:<54}{seconds:6.2f} s")
+    return "\n".join(lines)
+
+
+def _measure_loader() -> int:
+    from spotting.data import loader_benchmark
+
+    root = Path(tempfile.mkdtemp())
+    try:
+        loader_benchmark.benchmark("speed", root)
+    finally:
+        shutil.rmtree(root)
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run_flags(main, _FLAGS)

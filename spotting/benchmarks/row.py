@@ -1,0 +1,259 @@
+"""A row of the paper's tables on this device: its inference and its training epochs.
+
+Features are random. Where `Epoch.steps` is less than an epoch has, the rest is extrapolated.
+"""
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from spotting import parallel, settings, timing, training
+from spotting.anchors import ClassWeights, event_offsets
+from spotting.benchmarks.device import Probe, matmul_probe, median_seconds, memory_probe
+from spotting.benchmarks.work import Work, count
+from spotting.checkpoints import num_parameters, stack
+from spotting.data import resident
+from spotting.data.annotations import SOCCERNET_CLASSES
+from spotting.data.description import FEATURE_SETS, SOCCERNET_V2, Dataset, describe_dataset
+from spotting.data.transforms import transformed
+from spotting.errors import InputError
+from spotting.fit import make_run_epoch
+
+ABLATIONS: Mapping[str, tuple[float, float]] = {
+    "plain": (0.0, 0.0),
+    "SAM": (0.5, 0.0),
+    "SAM+mixup": (0.5, 2.0),
+}
+"""rho and alpha of the paper's three ways to train."""
+
+_CPU_CHUNKS = 32  # at most, in a batch
+_CPU_WORK = 5e11  # floating point operations of the steps that are timed at once, about
+_HALVES, _HALF_SECONDS = 16, 2700.0  # of the random split
+
+
+@dataclasses.dataclass(frozen=True)
+class Speed:
+    """How fast chunks go through a program.
+
+    Attributes:
+      chunks_per_s: over all devices.
+      matmul_share: of the rate that a plain matrix product reached in turn with it.
+      bandwidth_share: of the memory bandwidth measured in turn with it, by XLA's count of bytes.
+    """
+
+    chunks_per_s: float
+    matmul_share: float
+    bandwidth_share: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Epoch:
+    """A way to train.
+
+    Attributes:
+      seconds: of an epoch of `training.chunks_per_epoch` chunks of every seed.
+      step_seconds: of a step.
+      steps: that were timed at once.
+      speed: of the training, the chunks of all seeds counted.
+      compile_seconds: without a cache.
+      memory_bytes: that the program needs on each device, its data included.
+    """
+
+    seconds: float
+    step_seconds: float
+    steps: int
+    speed: Speed
+    compile_seconds: float
+    memory_bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """All that was measured of a row's confidence model; rates are those of one device."""
+
+    paper_row: str
+    device: str
+    devices: int
+    dtype: str
+    parameters: int
+    chunk_frames: int
+    feature_dim: int
+    batch_size: int
+    seeds: int
+    matmul_flop_per_s: float
+    bandwidth_bytes_per_s: float
+    work: Work
+    inference: Speed
+    epochs: dict[str, Epoch]
+
+
+def describe(config: ConfigDict) -> Dataset:
+    """What the config's data is like, of its folder if it names one, else of SoccerNet-v2."""
+    features = config.data.features or None
+    if config.data.root:
+        dataset = describe_dataset(Path(config.data.root), features)
+    elif features in FEATURE_SETS:
+        rate, width = FEATURE_SETS[features]
+        dataset = Dataset(Path(), SOCCERNET_V2, rate, features, width, SOCCERNET_CLASSES, {})
+    else:
+        raise InputError("the config's features are a folder's own: set --config.data.root=DIR")
+    return transformed(dataset, settings.transform(config))
+
+
+def measure(config: ConfigDict, seeds: int, say: Callable[[str], None]) -> Row:
+    """Measures a row's confidence model, trained in each of the three ways.
+
+    Args:
+      config: of the row; its rho and alpha do not count.
+      seeds: trainings in one program.
+      say: told what is being measured.
+    """
+    dataset = describe(config)
+    chunk_shape = settings.check_chunk(config, dataset.frame_rate), dataset.feature_dim
+    batch_size = config.training.batch_size
+    if _on_cpu():
+        batch_size = min(batch_size, _CPU_CHUNKS)
+    objective = _objective(config, dataset)
+    params = training.init_state(0, objective, chunk_shape).params
+    dtype = objective.model.reduction.dtype
+    chunks = jax.random.normal(jax.random.key(1), (batch_size, *chunk_shape), dtype)
+    work = count(objective, params, chunks)
+    probes = matmul_probe(dtype), memory_probe()
+
+    say("inference")
+    forward = jax.jit(objective.model.apply)
+    taken, *rates = _timed(lambda: forward(params, chunks), probes)
+    inference = _speed(batch_size / taken, work.forward_flop, work.forward_bytes, rates)
+
+    mesh = parallel.make_mesh(config.devices.count, batch_size)
+    split = parallel.replicate(mesh, _random_split(config, dataset, chunk_shape[0]))
+    epochs = {}
+    for name, (rho, alpha) in ABLATIONS.items():
+        say(f"training, {name}")
+        hyper = settings.hyper(config, "confidence")._replace(rho=rho, mixup_alpha=alpha)
+        step_flop = (2 if rho else 1) * work.gradient_flop
+        train = functools.partial(
+            training.train_epoch,
+            hyper=hyper,
+            objective=objective,
+            settings=settings.optimizer(config),
+            batch_size=batch_size,
+            chunk_frames=chunk_shape[0],
+            spread=functools.partial(parallel.spread, mesh),
+        )
+        states = stack([training.init_state(seed, objective, chunk_shape) for seed in range(seeds)])
+        steps = config.training.chunks_per_epoch // batch_size
+        epochs[name] = _epoch(train, states, split, mesh, batch_size, steps, step_flop, probes)
+    return Row(
+        paper_row=config.paper_row,
+        device=jax.devices()[0].device_kind,
+        devices=mesh.size,
+        dtype=str(jnp.dtype(dtype)),
+        parameters=num_parameters(params),
+        chunk_frames=chunk_shape[0],
+        feature_dim=chunk_shape[1],
+        batch_size=batch_size,
+        seeds=seeds,
+        matmul_flop_per_s=rates[0],
+        bandwidth_bytes_per_s=rates[1],
+        work=work,
+        inference=inference,
+        epochs=epochs,
+    )
+
+
+def _epoch(
+    train: Callable[..., tuple[training.TrainState, training.StepMetrics]],
+    states: training.TrainState,
+    split: resident.ResidentSplit,
+    mesh: jax.sharding.Mesh,
+    batch_size: int,
+    epoch_steps: int,
+    step_flop: float,
+    probes: Sequence[Probe],
+) -> Epoch:
+    seeds = states.step.shape[0]
+    steps = epoch_steps
+    if _on_cpu():
+        steps = min(steps, max(2, int(_CPU_WORK / (step_flop * batch_size * seeds))))
+    states = parallel.replicate(mesh, states)
+    run_epoch = make_run_epoch(
+        lambda state, own, split: train(state, split, num_steps=steps), seeds, mesh
+    )
+    began = time.perf_counter()
+    program = run_epoch.lower(states, {}, split).compile()
+    compile_seconds = time.perf_counter() - began
+
+    def run() -> training.StepMetrics:
+        nonlocal states
+        states, metrics = program(states, {}, split)
+        return metrics
+
+    taken, *rates = _timed(run, probes)
+    memory = program.memory_analysis()
+    # XLA counts the body of a loop, here one step, once.
+    step_bytes = program.cost_analysis()["bytes accessed"] * mesh.size / (seeds * batch_size)
+    chunks_per_s = seeds * steps * batch_size / taken
+    return Epoch(
+        seconds=taken * epoch_steps / steps,
+        step_seconds=taken / steps,
+        steps=steps,
+        speed=_speed(chunks_per_s, step_flop, step_bytes, rates, mesh.size),
+        compile_seconds=compile_seconds,
+        memory_bytes=memory.argument_size_in_bytes
+        + memory.temp_size_in_bytes
+        + memory.output_size_in_bytes
+        - memory.alias_size_in_bytes,
+    )
+
+
+def _timed(run: Callable[[], object], probes: Sequence[Probe]) -> list[float]:
+    """Seconds of `run`, and the rate of each probe in turn with it."""
+    taken, *others = median_seconds(run, *(probe.run for probe in probes))
+    return [taken, *(probe.amount / each for probe, each in zip(probes, others, strict=True))]
+
+
+def _speed(
+    chunks_per_s: float,
+    chunk_flop: float,
+    chunk_bytes: float,
+    rates: Sequence[float],
+    devices: int = 1,
+) -> Speed:
+    each = chunks_per_s / devices
+    return Speed(chunks_per_s, each * chunk_flop / rates[0], each * chunk_bytes / rates[1])
+
+
+def _on_cpu() -> bool:
+    return jax.default_backend() == "cpu"
+
+
+def _objective(config: ConfigDict, dataset: Dataset) -> training.Objective:
+    model = settings.network(config, "confidence", len(dataset.classes))
+    radius = timing.frames(config.anchors.confidence_radius, dataset.frame_rate)
+    ones = np.ones(len(dataset.classes), np.float32)
+    return training.make_objective(model, radius, ClassWeights(ones, ones))
+
+
+def _random_split(
+    config: ConfigDict, dataset: Dataset, chunk_frames: int
+) -> resident.ResidentSplit:
+    """A training split whose halves are of 45 minutes, with an event a minute."""
+    rng = np.random.default_rng(0)
+    frames = timing.whole_frames(_HALF_SECONDS, dataset.frame_rate)
+    features = rng.standard_normal((frames, dataset.feature_dim), np.float32)
+    classes = len(dataset.classes)
+    events = rng.random((frames, classes)) < 1 / (60 * dataset.frame_rate * classes)
+    return resident.concatenate(
+        [features] * _HALVES,
+        [event_offsets(events.astype(np.uint8))] * _HALVES,
+        chunk_frames,
+        jnp.dtype(config.data.resident_dtype),
+    )
