@@ -110,8 +110,20 @@ def from_first(tree: Any) -> Any:
 
 
 def first_alone(work: Callable[..., Result], *arguments: Any) -> Result | None:
-    """Calls `work` in the first process, while the others wait for its end."""
-    result = work(*arguments) if is_first() else None
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(work.__qualname__)
+    """Calls `work` in the first process, while the others wait for its end.
+
+    Raises:
+      ConnectionAbortedError: in the others, if it failed; the first one raises what it raised.
+    """
+    result, error = None, None
+    if is_first():
+        try:
+            result = work(*arguments)
+        except Exception as reason:
+            error = reason
+    failed = from_first(np.asarray(error is not None))
+    if error is not None:
+        raise error
+    if failed:
+        raise ConnectionAbortedError("the first process failed; what it printed says why")
     return result

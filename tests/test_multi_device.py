@@ -144,6 +144,16 @@ def test_bad_input_ends_all_processes_with_its_status(config_file, tmp_path):
     assert "training.batch_size 1 is not a multiple of the 2 devices" in outcomes[0][2]
 
 
+def test_no_process_waits_for_one_that_failed(config_file, tmp_path):
+    (tmp_path / "file").touch()
+    command = ("-m", "spotting.main", f"--config={config_file}", f"--workdir={tmp_path / 'run'}")
+    season = ("--config.data.simulated=True", f"--config.data.root={tmp_path / 'file' / 'season'}")
+    first, second = finish(*start_two(*command, *season, "--config.devices.distributed=True"))
+    assert (first[0], second[0]) == (2, 2)
+    assert "Not a directory" in first[2]
+    assert "the first process failed" in second[2]
+
+
 def test_distributed_needs_to_know_the_others(config_file, tmp_path):
     config = f"--config={config_file}"
     command = ("-m", "spotting.main", config, "--config.devices.distributed=True")
