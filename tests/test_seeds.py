@@ -85,7 +85,8 @@ def test_equals_train_together():
 
 def test_memory_decides_how_many_train_together(objective):
     shape = CHUNK, FEATURES
-    needed = seeds.bytes_per_training(objective, METHOD, SETTINGS, BATCH, shape)
+    plain = METHOD._replace(rho=0.0, mixup_alpha=0.0)
+    needed = seeds.bytes_per_training(objective, plain, SETTINGS, BATCH, shape)
     params = training.init_state(0, objective, shape).params
     # Parameters and Adam's two moments at least.
     assert needed > 3 * sum(leaf.nbytes for leaf in jax.tree.leaves(params))

@@ -25,7 +25,7 @@ def test_a_search_chooses_writes_and_resumes(tiny_dataset, tmp_path, monkeypatch
     config = tiny_config(tiny_dataset)
     config.seeds_at_once = 2
     config.tune.confidence.update(
-        learning_rate=(1e-3, 1e30), rho=(), weight_decay=(), mixup_alpha=(0.0, 2.0)
+        learning_rate=(1e-3, 1e30), rho=(), weight_decay=(1e-4,), mixup_alpha=()
     )
     config.tune.displacement.update(learning_rate=(), rho=(), weight_decay=())
     config.tune.window = (2.0, 20.0)
@@ -35,7 +35,14 @@ def test_a_search_chooses_writes_and_resumes(tiny_dataset, tmp_path, monkeypatch
     assert tables.count("<- chosen") == 3
     with (tmp_path / "trials.csv").open() as file:
         trials = list(csv.DictReader(file))
-    assert [trial["value"] for trial in trials] == ["0.001", "1e+30", "0.0", "2.0", "2.0", "20.0"]
+    assert [trial["value"] for trial in trials] == [
+        "0.001",
+        "1e+30",
+        "0.0001",
+        "0.0002",
+        "2.0",
+        "20.0",
+    ]
     assert (tmp_path / "search.png").read_bytes().startswith(b"\x89PNG")
 
     # Each choice is the best of its round, and the config that spotting.main takes says so.
@@ -49,7 +56,7 @@ def test_a_search_chooses_writes_and_resumes(tiny_dataset, tmp_path, monkeypatch
     tuned = study.load_config(str(tmp_path / "tuned.py"))
     settings.check(tuned)
     assert tuned.confidence.learning_rate == best["learning_rate"] == 1e-3
-    assert tuned.confidence.mixup_alpha == best["mixup_alpha"]
+    assert tuned.confidence.weight_decay == best["weight_decay"]
     assert tuned.postprocessing.window == (best["window"],)
     expected = settings.flatten(chosen.to_dict())
     different = {
