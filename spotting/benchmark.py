@@ -121,8 +121,8 @@ def row_table(row: "Row") -> str:
         cells = [
             f"{epoch.speed.chunks_per_s:,.0f}",
             *_shares(epoch.speed),
-            f"{epoch.step_seconds:.4g}",
-            f"{epoch.seconds:.3g}",
+            f"{epoch.step_seconds:.3g}",
+            f"{epoch.seconds:,.0f}" if epoch.seconds >= 100 else f"{epoch.seconds:.3g}",
             f"{epoch.compile_seconds:.1f}",
             f"{epoch.memory_bytes / 1e9:.2f}",
             _paper_epoch(row, name),
