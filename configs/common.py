@@ -74,6 +74,9 @@ def get_config() -> ConfigDict:
         {"learning_rate": 1e-3, "weight_decay": 2e-4, "rho": 0.0, "mixup_alpha": 0.0}
     )
     config.displacement = ConfigDict({"learning_rate": 2e-3, "weight_decay": 5e-4, "rho": 0.0})
+    # What to start from instead of fresh weights: a run folder, or a model of the official code
+    # (SavedModel, checkpoint, .h5). "{seed}" in it stands for the seed.
+    config.confidence.initial_weights = config.displacement.initial_weights = ""
 
     # What python -m spotting.tune tries on the validation split, one list after the other; an
     # empty one is left out.

@@ -21,6 +21,7 @@ from spotting import (
     anchors,
     evaluation,
     feeding,
+    initial_weights,
     parallel,
     predictions,
     seeds,
@@ -88,6 +89,8 @@ def run(config: ConfigDict, workdir: Path, mode: str = "run") -> dict[int, dict[
     scored = [seed for seed, done in zip(config.seeds, is_scored, strict=True) if done]
     runs = open_runs(config, workdir, without=scored)
     try:
+        if mode != "evaluate":
+            _check_start(config, matches, runs)
         for group in make_groups(config, matches, runs):
             if mode != "evaluate":
                 for kind in KINDS:
@@ -206,15 +209,9 @@ def train(
 
     mesh = make_mesh(config)
     dataset = matches.dataset
-    chunk_frames = settings.check_chunk(config, dataset.frame_rate)
     offsets = split_offsets(config, dataset, matches.splits["train"])
     objective = make_objective(config, dataset, kind, offsets)
-    states = stack(
-        [
-            training.init_state(one.seed, objective, (chunk_frames, dataset.feature_dim))
-            for one in runs
-        ]
-    )
+    states = stack([_initial_state(config, matches, one, objective) for one in runs])
     parameters = num_parameters(states.params) // len(runs)
     say(
         f"{kind}: {parameters:,} parameters, {len(runs)} seed(s), "
@@ -247,6 +244,30 @@ def train(
     )
 
 
+def _initial_state(
+    config: ConfigDict, matches: Matches, one: Run, objective: training.Objective
+) -> training.TrainState:
+    """How a training begins, unless its checkpoints have more."""
+    kind, dataset = objective.model.kind, matches.dataset
+    chunk = (settings.check_chunk(config, dataset.frame_rate), dataset.feature_dim)
+    state = training.init_state(one.seed, objective, chunk)
+    path = initial_weights.path_of(config, kind, one.seed)
+    if path is None or one.checkpoints[kind].step("latest"):
+        return state
+    params = initial_weights.read(path, kind, state.params, matches.classes)
+    return state._replace(params=params)
+
+
+def _check_start(config: ConfigDict, matches: Matches, runs: Sequence[Run]) -> None:
+    """Reads what trainings are to start from: the second model's turn may be hours away."""
+    for kind in KINDS:
+        for one in runs:
+            path = initial_weights.path_of(config, kind, one.seed)
+            if path and not one.checkpoints[kind].step("latest"):
+                shapes = settings.variable_shapes(config, matches.dataset, kind)
+                initial_weights.read(path, kind, shapes, matches.classes)
+
+
 def make_objective(
     config: ConfigDict, dataset: Dataset, kind: str, offsets: Sequence[np.ndarray]
 ) -> training.Objective:
@@ -263,11 +284,8 @@ def make_objective(
 
 def restore_best(config: ConfigDict, matches: Matches, one: Run, kind: str) -> Any:
     """The parameters that the validation split chose."""
-    dataset = matches.dataset
-    model = settings.network(config, kind, len(dataset.classes))
-    shape = (1, settings.check_chunk(config, dataset.frame_rate), dataset.feature_dim)
-    template = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros(shape))
-    return one.checkpoints[kind].restore("best", template)
+    shapes = settings.variable_shapes(config, matches.dataset, kind)
+    return one.checkpoints[kind].restore("best", shapes)
 
 
 def evaluate_all(

@@ -213,8 +213,10 @@ def _resume(
 
 
 def is_finished(keeper: Checkpoints, schedule: Schedule) -> bool:
-    """Whether a training has nothing left to do."""
-    return keeper.step("latest") == schedule.epochs * schedule.steps
+    """Whether a training has nothing left to do; an imported model has not."""
+    last = keeper.step("latest")
+    # An imported model has no state to go on from, and its best is that of the schedule's end.
+    return (keeper.step("best") if last is None else last) == schedule.epochs * schedule.steps
 
 
 def make_run_epoch(

@@ -14,7 +14,7 @@ The folder is then a run as any other, for spotting.predict, spotting.export and
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from ml_collections import ConfigDict
 from spotting import cli, settings
 from spotting.checkpoints import Checkpoints, num_parameters
 from spotting.data.description import describe_dataset
+from spotting.data.transforms import transformed
 from spotting.errors import InputError
 from spotting.keras_weights import from_keras, kind_of
 from spotting.logs import say
@@ -72,7 +73,7 @@ def import_models(models: Sequence[Path], config: ConfigDict, workdir: Path) -> 
         weights = read_weights(path)
         try:
             kind = kind_of(weights)
-            imported[kind] = from_keras(weights, _template(config, kind), kind)
+            imported[kind] = from_keras(weights, _shapes(config, kind), kind)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
         say(f"{path}: a {kind} model of {num_parameters(imported[kind]):,} parameters")
@@ -90,7 +91,7 @@ def import_models(models: Sequence[Path], config: ConfigDict, workdir: Path) -> 
         keepers[kind].save("best", step, params)
     if keepers["displacement"].step("best") is None:
         say(f"{workdir}: no displacement model yet; until you import one, displacements are zero")
-        zeros = jax.tree.map(jnp.zeros_like, _template(config, "displacement"))
+        zeros = jax.tree.map(jnp.zeros_like, _shapes(config, "displacement"))
         keepers["displacement"].save("best", 0, zeros)
     for keeper in keepers.values():
         keeper.close()
@@ -161,12 +162,10 @@ def _read_checkpoint(prefix: Path) -> dict[str, np.ndarray]:
         raise InputError(f"{prefix}: not a checkpoint of Keras's: {error}") from error
 
 
-def _template(config: ConfigDict, kind: str) -> Mapping[str, Any]:
+def _shapes(config: ConfigDict, kind: str) -> Any:
     """Shapes of a network's variables."""
-    dataset = describe_dataset(config.data.root, config.data.features or None)
-    chunk = (1, settings.check_chunk(config, dataset.frame_rate), dataset.feature_dim)
-    network = settings.network(config, kind, len(dataset.classes))
-    return jax.eval_shape(network.init, jax.random.key(0), jnp.zeros(chunk))
+    source = describe_dataset(config.data.root, config.data.features or None)
+    return settings.variable_shapes(config, transformed(source, settings.transform(config)), kind)
 
 
 if __name__ == "__main__":

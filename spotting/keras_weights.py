@@ -102,7 +102,7 @@ def from_keras(weights: Mapping[str, np.ndarray], params: Params, kind: str) -> 
     """
     given = {name.removesuffix(":0"): np.asarray(array) for name, array in weights.items()}
     expected = keras_weights(params, kind)
-    _require_fit({name: array.shape for name, array in given.items()}, expected.values())
+    require_fit({name: array.shape for name, array in given.items()}, expected.values())
     shapes = flatten_dict(params["params"], sep="/")
     flat = {
         path: _from_layout(path, given[name], shapes[path].shape)
@@ -121,7 +121,8 @@ def to_keras(params: Params, kind: str) -> dict[str, np.ndarray]:
     }
 
 
-def _require_fit(given: Mapping[str, tuple[int, ...]], expected: Iterable[KerasWeight]) -> None:
+def require_fit(given: Mapping[str, tuple[int, ...]], expected: Iterable[KerasWeight]) -> None:
+    """Raises InputError, with the first names, unless names and shapes are the expected ones."""
     wanted = dict(expected)
     problems = [
         f"{name} is {given[name]} but the model has {shape}"

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
@@ -157,6 +158,19 @@ def network(config: ConfigDict, kind: str, num_classes: int) -> spotter.Spotter:
         num_heads=model.num_heads,
         mlp_dim=model.mlp_dim,
     )
+
+
+def variable_shapes(config: ConfigDict, dataset: Dataset, kind: str) -> Any:
+    """Shapes and types of a network's variables.
+
+    Args:
+      config: of the experiment.
+      dataset: as the models see it, after the config's feature transforms.
+      kind: "confidence" or "displacement".
+    """
+    model = network(config, kind, len(dataset.classes))
+    chunk = (1, check_chunk(config, dataset.frame_rate), dataset.feature_dim)
+    return jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros(chunk)))
 
 
 def hyper(config: ConfigDict, kind: str) -> Hyper:

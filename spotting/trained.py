@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from spotting import settings
@@ -76,8 +75,7 @@ def load_run(workdir: str | os.PathLike) -> TrainedRun:
 
     def model(kind: str) -> Model:
         network = settings.network(config, kind, len(dataset.classes))
-        shape = (1, chunk_frames, dataset.feature_dim)
-        shapes = jax.eval_shape(lambda: network.init(jax.random.key(0), jnp.zeros(shape)))
+        shapes = settings.variable_shapes(config, dataset, kind)
         # Told where to go, arrays need not go where they were when they were saved.
         here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         template = jax.tree.map(

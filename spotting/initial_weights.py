@@ -1,0 +1,98 @@
+"""Weights that a training starts from instead of fresh ones: fine-tuning, or the official start.
+
+They are those of a finished run or of a model of the official code. The trunk has to fit. The head
+is taken over class by class: of a run, the classes of the same name; of an official model, which
+names none, all of them if there are as many. Other classes start fresh.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax.traverse_util import flatten_dict, unflatten_dict
+from ml_collections import ConfigDict
+
+from spotting import settings
+from spotting.errors import InputError
+from spotting.import_keras import read_weights
+from spotting.keras_weights import HEADS, KerasWeight, from_keras, kind_of, require_fit
+from spotting.logs import say
+from spotting.trained import load_run
+
+
+def path_of(config: ConfigDict, kind: str, seed: int) -> Path | None:
+    """Where a config says that a model of a seed starts; None if it starts fresh."""
+    path = config[kind].initial_weights
+    return Path(path.replace("{seed}", str(seed))) if path else None
+
+
+def read(path: Path, kind: str, fresh: Any, classes: tuple[str, ...]) -> Any:
+    """Weights in place of fresh ones.
+
+    Args:
+      path: a run folder, or what `import_keras.read_weights` takes.
+      kind: "confidence" or "displacement".
+      fresh: variables of the `Spotter` as they were drawn, or their shapes.
+      classes: the K classes to be spotted.
+
+    Returns:
+      Variables like `fresh`. Where `fresh` has only shapes, fresh classes of the head have too.
+
+    Raises:
+      InputError: there is no such model, it is of the other kind, or its trunk does not fit.
+    """
+    try:
+        if (path / settings.CONFIG_FILE).is_file():
+            run = load_run(path)
+            weights, known = getattr(run, kind).params, run.dataset.classes
+        else:
+            weights = _official(path, kind, fresh)
+            # Unnamed: the same ones, if they are as many.
+            count = weights["params"]["head"]["bias"].size
+            known = classes if count == len(classes) else ()
+        return _adopt(weights, fresh, classes, tuple(known), f"{kind}: starts from {path}")
+    except InputError as error:
+        prefix = "" if str(error).startswith(str(path)) else f"{path}: "
+        raise InputError(f"{prefix}{error}") from error
+
+
+def _official(path: Path, kind: str, fresh: Any) -> Any:
+    """Variables of an official model, with as many classes as it has."""
+    named = read_weights(path)
+    if kind_of(named) != kind:
+        raise InputError(f"a {kind_of(named)} model, and not a {kind} model")
+    bias = next(array for name, array in named.items() if name.startswith(f"{HEADS[kind]}/bias"))
+    head = {
+        name: jax.ShapeDtypeStruct((*leaf.shape[:-1], bias.size), leaf.dtype)
+        for name, leaf in fresh["params"]["head"].items()
+    }
+    return from_keras(named, {"params": {**fresh["params"], "head": head}}, kind)
+
+
+def _adopt(
+    weights: Any, fresh: Any, classes: tuple[str, ...], known: tuple[str, ...], what: str
+) -> Any:
+    given, wanted = (flatten_dict(tree["params"], sep="/") for tree in (weights, fresh))
+    require_fit(
+        {name: leaf.shape for name, leaf in given.items() if not name.startswith("head/")},
+        [
+            KerasWeight(name, leaf.shape)
+            for name, leaf in wanted.items()
+            if not name.startswith("head/")
+        ],
+    )
+    here, there = (
+        jnp.array([names.index(label) for label in classes if label in known], int)
+        for names in (classes, known)
+    )
+    for name in ("head/kernel", "head/bias"):
+        if len(here) == len(classes):
+            given[name] = given[name][..., there]
+        elif isinstance(wanted[name], jax.ShapeDtypeStruct):
+            given[name] = wanted[name]
+        else:
+            given[name] = wanted[name].at[..., here].set(given[name][..., there])
+    some = "" if len(here) == len(classes) else f", but for {len(classes) - len(here)} new classes"
+    say(what + some)
+    return {"params": unflatten_dict(given, sep="/")}
