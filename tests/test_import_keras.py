@@ -2,6 +2,7 @@ import sys
 
 import jax
 import jax.numpy as jnp
+import keras_fixture
 import numpy as np
 import pytest
 
@@ -126,28 +127,6 @@ def test_what_is_not_installed_is_named(tmp_path, monkeypatch):
 # beside a TensorFlow of the same version.
 
 
-def keras_unet(keras):
-    def conv(x, units, name, size=(1, 1)):
-        return keras.layers.Conv2D(units, size, padding="same", name=name)(x)
-
-    def block(x, units, name):
-        h = keras.layers.ReLU()(x)
-        y = conv(h, units // 4, f"{name}_reduce")
-        y = conv(keras.layers.ReLU()(y), units // 4, f"{name}_convolve", (3, 1))
-        y = conv(keras.layers.ReLU()(y), units, f"{name}_expand")
-        shortcut = x if x.shape[-1] == units else conv(h, units, f"{name}_shortcut_conv")
-        return shortcut + y
-
-    inputs, x = keras_reduction(keras)
-    skip = x = block(block(x, 8, "bu_layer0_block0"), 8, "bu_layer0_block1")
-    x = keras.layers.MaxPool2D((2, 1))(x)
-    x = block(block(x, 16, "bu_layer1_block0"), 16, "bu_layer1_block1")
-    up = keras.layers.Conv2DTranspose(8, (2, 1), strides=(2, 1), name="td_layer0_transpose")
-    x = skip + up(keras.layers.ReLU()(x))
-    x = block(block(x, 8, "td_layer0_block0"), 8, "td_layer0_block1")
-    return keras.Model(inputs, conv(keras.layers.ReLU()(x), K, "confidence_convolution", (3, 1)))
-
-
 def keras_transformer(keras, tf):
     class Attention(keras.layers.Layer):
         def __init__(self):
@@ -203,16 +182,10 @@ def keras_transformer(keras, tf):
                 x = layer(x)
             return self.norm(x)
 
-    inputs, x = keras_reduction(keras)
+    inputs, x = keras_fixture.reduced(keras, T, P, (16, 8))
     x = tf.expand_dims(Encoder()(tf.squeeze(x, 2)), 2)
     head = keras.layers.Conv2D(K, (3, 1), padding="same", name="delta_convolution")
     return keras.Model(inputs, tf.tanh(head(x)))
-
-
-def keras_reduction(keras):
-    inputs = keras.Input((T, P, 1))
-    x = keras.layers.Conv2D(16, (1, P), activation="relu", name="input_reduction_1")(inputs)
-    return inputs, keras.layers.Conv2D(8, 1, activation="relu", name="input_reduction_out")(x)
 
 
 @pytest.fixture(scope="module")
@@ -222,7 +195,11 @@ def keras_models(tmp_path_factory):
     keras = pytest.importorskip("tf_keras")
     root = tmp_path_factory.mktemp("keras")
     outputs = {}
-    for name, model in (("unet", keras_unet(keras)), ("te", keras_transformer(keras, tf))):
+    models = {
+        "unet": keras_fixture.unet(keras, T, P, K, UNET["reduction"], UNET["levels"]),
+        "te": keras_transformer(keras, tf),
+    }
+    for name, model in models.items():
         generator = np.random.default_rng(2)
         model.set_weights([generator.normal(0, 0.3, w.shape) for w in model.get_weights()])
         # A step, so that there is an optimiser's state to leave aside.

@@ -1,0 +1,58 @@
+"""Writes the weights that the official code's U-net starts from, as Keras draws them from a seed.
+
+    python tests/official_start.py --config=configs/matches.py --config.data.root=DIR \
+        --seeds=1,2,3 --output=start
+    python -m spotting.main --config=configs/matches.py --config.data.root=DIR \
+        --config.seeds=1,2,3 \
+        --config.confidence.initial_weights="start/confidence_{seed}.h5" \
+        --config.displacement.initial_weights="start/displacement_{seed}.h5"
+
+The second line then trains from them. This takes chance out of a comparison with the official code:
+how far a short training comes depends on where it starts. Needs Keras 2 (pip install --no-deps
+tf-keras, beside a TensorFlow of the same version) and h5py.
+"""
+
+import sys
+from pathlib import Path
+
+from absl import flags
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import keras_fixture  # noqa: E402
+
+from spotting import cli, settings  # noqa: E402
+from spotting.data.description import describe_dataset  # noqa: E402
+from spotting.errors import InputError  # noqa: E402
+from spotting.keras_weights import HEADS  # noqa: E402
+
+_FLAGS = cli.new_flags("Which network and data it is for.")
+flags.DEFINE_list("seeds", ["1"], "Seeds of Keras.", flag_values=_FLAGS)
+flags.DEFINE_string("output", "start", "Folder for the files.", flag_values=_FLAGS)
+
+
+def main() -> int:
+    """Writes <output>/<kind>_<seed>.h5."""
+    import tf_keras as keras
+
+    config = cli.required_config(_FLAGS)
+    dataset = describe_dataset(config.data.root, config.data.features or None)
+    if config.model.trunk != "unet" or dataset.feature_dim > config.model.projection:
+        raise InputError("only for U-nets on features that need no projection")
+    frames = settings.check_chunk(config, dataset.frame_rate)
+    sizes = frames, dataset.feature_dim, len(dataset.classes), config.model.reduction
+    folder = Path(_FLAGS.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed in _FLAGS.seeds:
+        for kind, head in HEADS.items():
+            keras.utils.set_random_seed(int(seed))
+            model = keras_fixture.unet(keras, *sizes, config.model.levels, head)
+            path = folder / f"{kind}_{seed}.h5"
+            model.save_weights(path)
+            print(f"{path}: {model.count_params():,} parameters")
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run_flags(main, _FLAGS)
