@@ -12,6 +12,7 @@ import contextlib
 import logging
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ from ml_collections import ConfigDict, config_flags
 from spotting.errors import InputError
 
 _FAILED, _USAGE_OR_INPUT, _INTERRUPTED = 1, 2, 130
+_LAST_WORDS = 1.0  # seconds between a failure of one process and its end
 _HELP = {"-h", "-help", "--help", "-helpshort", "--helpshort", "-helpfull", "--helpfull"}
 
 
@@ -112,9 +114,11 @@ def _exit(main: Callable[[], int | None]) -> NoReturn:
         status = _FAILED
     jax = sys.modules.get("jax")
     if status and jax and jax.distributed.is_initialized():
-        # JAX would wait for the other processes of the run, which are waiting for this one.
+        # JAX would wait for the other processes of the run, which are waiting for this one. They
+        # are told that it ended, and end: what they have to say themselves comes first.
         sys.stdout.flush()
         sys.stderr.flush()
+        time.sleep(_LAST_WORDS)
         os._exit(status)
     sys.exit(status)
 

@@ -45,6 +45,8 @@ def join_processes() -> None:
             f"devices.distributed: {error} Set JAX_COORDINATOR_ADDRESS=HOST:PORT, "
             "JAX_NUM_PROCESSES and JAX_PROCESS_ID, or leave devices.distributed out"
         ) from error
+    # What is wrong with the run is then found by each for itself, and none by another's end.
+    multihost_utils.sync_global_devices("joined")
 
 
 def make_mesh(count: int, batch_size: int) -> Mesh:

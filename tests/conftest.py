@@ -1,7 +1,10 @@
 """A data set of matches and a trained run, both as small as they can be, for whoever needs one."""
 
+import os
+import tempfile
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
@@ -20,6 +23,19 @@ SPLITS = {
     "test": ["league/2026/2026-05-02 - 18-30 Málaga 1 - 0 Köln"],
 }
 FEATURES, FRAME_RATE, FEATURE_DIM = "toy16", 2.0, 16
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keeps compiled programs: tests need the same ones, some in processes of their own."""
+    folder = tempfile.TemporaryDirectory(prefix="spotting-tests-")
+    config.add_cleanup(folder.cleanup)
+    for option, value in {
+        "jax_compilation_cache_dir": folder.name,
+        "jax_persistent_cache_min_compile_time_secs": 0.2,
+        "jax_persistent_cache_min_entry_size_bytes": 0,
+    }.items():
+        os.environ[option.upper()] = str(value)
+        jax.config.update(option, value)
 
 
 @pytest.fixture(scope="session")
