@@ -50,6 +50,7 @@ def test_a_row_is_measured_in_each_way(monkeypatch, tmp_path):
     monkeypatch.setattr(device, "_CPU_MATRIX", 64)
     monkeypatch.setattr(device, "_CPU_ARRAY", 64)
     monkeypatch.setattr(row, "_HALVES", 1)
+    monkeypatch.setattr(row, "_HALF_SECONDS", 60.0)
     monkeypatch.setattr(row, "ABLATIONS", {name: row.ABLATIONS[name] for name in ("plain", "SAM")})
     config = unet_resnet_pca.get_config()
     config.model.update(reduction=(8, 4), levels=1)
@@ -65,6 +66,11 @@ def test_a_row_is_measured_in_each_way(monkeypatch, tmp_path):
         assert epoch.speed.chunks_per_s == pytest.approx(4 / epoch.step_seconds)
         assert epoch.speed.matmul_share > 0
         assert epoch.speed.bandwidth_share > 0
+
+    every = config.training.validate_every
+    for name, share in found.validation.shares.items():
+        expected = found.validation.seconds / (every * found.epochs[name].seconds)
+        assert share == pytest.approx(expected)
 
     table = benchmark.row_table(found)
     assert "1,447" in table  # the paper's chunks per second

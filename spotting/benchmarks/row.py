@@ -5,9 +5,11 @@ Features are random. Where `Epoch.steps` is less than an epoch has, the rest is 
 
 import dataclasses
 import functools
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,9 +24,12 @@ from spotting.checkpoints import num_parameters, stack
 from spotting.data import resident
 from spotting.data.annotations import SOCCERNET_CLASSES
 from spotting.data.description import FEATURE_SETS, SOCCERNET_V2, Dataset, describe_dataset
+from spotting.data.soccernet import Half
 from spotting.data.transforms import transformed
 from spotting.errors import InputError
 from spotting.fit import make_run_epoch
+from spotting.matches import Matches
+from spotting.validation import make_spotting
 
 ABLATIONS: Mapping[str, tuple[float, float]] = {
     "plain": (0.0, 0.0),
@@ -36,6 +41,7 @@ ABLATIONS: Mapping[str, tuple[float, float]] = {
 _CPU_CHUNKS = 32  # at most, in a batch
 _CPU_WORK = 5e11  # floating point operations of the steps that are timed at once, about
 _HALVES, _HALF_SECONDS = 16, 2700.0  # of the random split
+_VALID_HALVES = 200  # of SoccerNet-v2's validation split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +81,19 @@ class Epoch:
 
 
 @dataclasses.dataclass(frozen=True)
+class Validation:
+    """The network over a validation split of 100 games, with the border of validation.
+
+    Attributes:
+      seconds: reading the features included; suppression and scoring are not.
+      shares: of the time of the epochs between two validations, by the way to train.
+    """
+
+    seconds: float
+    shares: dict[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
 class Row:
     """All that was measured of a row's confidence model; rates are those of one device."""
 
@@ -92,6 +111,7 @@ class Row:
     work: Work
     inference: Speed
     epochs: dict[str, Epoch]
+    validation: Validation
 
 
 def describe(config: ConfigDict) -> Dataset:
@@ -151,6 +171,11 @@ def measure(config: ConfigDict, seeds: int, say: Callable[[str], None]) -> Row:
         states = stack([training.init_state(seed, objective, chunk_shape) for seed in range(seeds)])
         steps = config.training.chunks_per_epoch // batch_size
         epochs[name] = _epoch(train, states, split, mesh, batch_size, steps, step_flop, probes)
+
+    say("validation")
+    seconds = _validation_seconds(config, dataset, params)
+    every = config.training.validate_every
+    shares = {name: seconds / (every * epoch.seconds) for name, epoch in epochs.items()}
     return Row(
         paper_row=config.paper_row,
         device=jax.devices()[0].device_kind,
@@ -166,6 +191,7 @@ def measure(config: ConfigDict, seeds: int, say: Callable[[str], None]) -> Row:
         work=work,
         inference=inference,
         epochs=epochs,
+        validation=Validation(seconds, shares),
     )
 
 
@@ -212,6 +238,21 @@ def _epoch(
         + memory.output_size_in_bytes
         - memory.alias_size_in_bytes,
     )
+
+
+def _validation_seconds(config: ConfigDict, dataset: Dataset, params: Any) -> float:
+    """Time of the network over 100 games, extrapolated from some halves."""
+    count = 2 if _on_cpu() else _HALVES
+    frames = timing.whole_frames(_HALF_SECONDS, dataset.frame_rate)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "features.npy"
+        np.save(path, np.zeros((frames, dataset.feature_dim), np.float16))
+        halves = [Half("game", 1, path, frames, ())] * count
+        matches = Matches(dataset, dataset, {})
+        border = config.inference.valid_border
+        spot = make_spotting(config, matches, "confidence", halves, border)
+        (taken,) = median_seconds(lambda: spot(params))
+    return taken * _VALID_HALVES / count
 
 
 def _timed(run: Callable[[], object], probes: Sequence[Probe]) -> list[float]:
