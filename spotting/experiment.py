@@ -13,7 +13,6 @@ from types import MappingProxyType
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -22,6 +21,7 @@ from spotting import (
     evaluation,
     feeding,
     initial_weights,
+    outcome,
     parallel,
     predictions,
     seeds,
@@ -31,7 +31,6 @@ from spotting import (
 )
 from spotting.checkpoints import Checkpoints, num_parameters, stack
 from spotting.data.description import Dataset, write_description
-from spotting.data.soccernet import Half
 from spotting.files import write_json_atomic
 from spotting.fit import Schedule, fit, is_finished
 from spotting.logs import RunLog, environment, say
@@ -71,19 +70,20 @@ def run(config: ConfigDict, workdir: Path, mode: str = "run") -> dict[int, dict[
     if config.devices.distributed:
         parallel.join_processes()
     make_mesh(config)
-    for seed, folder in run_folders(config, workdir).items():
+    folders = run_folders(config, workdir)
+    for seed, folder in folders.items():
         settings.check_workdir(one_seed(config, seed), folder)
-    results = _scored(config, workdir) if mode == "run" else {}
+    results = _scored(folders) if mode == "run" else {}
     is_scored = parallel.from_first(np.array([seed in results for seed in config.seeds]))
     if all(is_scored):
         say(f"{workdir}: finished; its figures again")
         if parallel.is_first():
-            _show(config, workdir, results)
+            outcome.show(config.paper_row or workdir.name, folders, results)
         return results
 
     matches = read_matches(config, workdir)
     if parallel.is_first():
-        for seed, folder in run_folders(config, workdir).items():
+        for seed, folder in folders.items():
             settings.save(one_seed(config, seed), folder)
             write_description(matches.source, folder)
     scored = [seed for seed, done in zip(config.seeds, is_scored, strict=True) if done]
@@ -104,7 +104,7 @@ def run(config: ConfigDict, workdir: Path, mode: str = "run") -> dict[int, dict[
                 keeper.close()
     if mode == "train":
         return {}
-    parallel.first_alone(_present, config, workdir, results)
+    parallel.first_alone(outcome.present, config.paper_row, workdir, folders, results)
     return results
 
 
@@ -144,34 +144,12 @@ def make_groups(config: ConfigDict, matches: Matches, runs: Sequence[Run]) -> li
 
 def trainings_at_once(config: ConfigDict, matches: Matches, wanted: int) -> int:
     """How many trainings to run in one program: what the config says, or what the memory holds."""
-    if feeding.choose(config, matches).loader == "stream":
-        return 1  # Each training has a stream of its own.
-    if config.seeds_at_once:
-        return config.seeds_at_once
-    devices = make_mesh(config).size
-    device = jax.local_devices()[0]
-    if wanted == 1 or device.platform == "cpu":
-        # A CPU gains no speed from several at once, and its first result would come last.
-        return 1
-    dataset, halves = matches.dataset, matches.splits["train"]
-    offsets = split_offsets(config, dataset, halves)
-    needed = seeds.bytes_per_training(
-        make_objective(config, dataset, "confidence", offsets),
-        training.Hyper(*[1.0] * 4),
-        settings.optimizer(config),
-        batch_size=config.training.batch_size // devices,
-        chunk_shape=(settings.check_chunk(config, dataset.frame_rate), dataset.feature_dim),
-    )
-    data = resident_bytes(halves, dataset, config.data.resident_dtype)
-    data += resident_bytes(matches.splits.get("valid", ()), dataset, config.model.dtype)
-    fitting = seeds.how_many_fit(needed, data, device.memory_stats())
-    return int(parallel.from_first(np.asarray(fitting)))
 
+    def objective() -> training.Objective:
+        offsets = split_offsets(config, matches.dataset, matches.splits["train"])
+        return make_objective(config, matches.dataset, "confidence", offsets)
 
-def resident_bytes(halves: Sequence[Half], dataset: Dataset, dtype: str) -> int:
-    """What the features and event offsets of halves take on a device."""
-    width = dataset.feature_dim * jnp.dtype(dtype).itemsize + 2 * len(dataset.classes)
-    return width * sum(half.num_frames for half in halves)
+    return seeds.at_once(config, matches, wanted, make_mesh(config).size, objective)
 
 
 def make_mesh(config: ConfigDict) -> jax.sharding.Mesh:
@@ -251,21 +229,19 @@ def _initial_state(
     kind, dataset = objective.model.kind, matches.dataset
     chunk = (settings.check_chunk(config, dataset.frame_rate), dataset.feature_dim)
     state = training.init_state(one.seed, objective, chunk)
-    path = initial_weights.path_of(config, kind, one.seed)
-    if path is None or one.checkpoints[kind].step("latest"):
+    if one.checkpoints[kind].step("latest"):
         return state
-    params = initial_weights.read(path, kind, state.params, matches.classes)
+    params = initial_weights.choose(config, kind, one.seed, state.params, matches.classes)
     return state._replace(params=params)
 
 
 def _check_start(config: ConfigDict, matches: Matches, runs: Sequence[Run]) -> None:
     """Reads what trainings are to start from: the second model's turn may be hours away."""
     for kind in KINDS:
+        shapes = settings.variable_shapes(config, matches.dataset, kind)
         for one in runs:
-            path = initial_weights.path_of(config, kind, one.seed)
-            if path and not one.checkpoints[kind].step("latest"):
-                shapes = settings.variable_shapes(config, matches.dataset, kind)
-                initial_weights.read(path, kind, shapes, matches.classes)
+            if not one.checkpoints[kind].step("latest"):
+                initial_weights.choose(config, kind, one.seed, shapes, matches.classes)
 
 
 def make_objective(
@@ -335,35 +311,7 @@ def _summary(result: dict[str, Any]) -> dict[str, Any]:
     return {name: {key: value[key] for key in ("loose", "tight")} for name, value in result.items()}
 
 
-def _scored(config: ConfigDict, workdir: Path) -> dict[int, dict[str, Any]]:
+def _scored(folders: Mapping[int, Path]) -> dict[int, dict[str, Any]]:
     """The figures of the seeds that have been scored."""
-    paths = {seed: folder / "metrics.json" for seed, folder in run_folders(config, workdir).items()}
+    paths = {seed: folder / "metrics.json" for seed, folder in folders.items()}
     return {seed: settings.read_json(path) for seed, path in paths.items() if path.exists()}
-
-
-def _present(config: ConfigDict, workdir: Path, results: dict[int, dict[str, Any]]) -> None:
-    _show(config, workdir, results)
-    _illustrate(config, workdir)
-
-
-def _illustrate(config: ConfigDict, workdir: Path) -> None:
-    """Draws a half of the test matches for each seed, and writes the report of all."""
-    from spotting import report
-    from spotting.reporting import snapshot
-
-    say("")
-    for folder in run_folders(config, workdir).values():
-        if (folder / "results").exists():
-            say(f"what was spotted when: {snapshot.write_snapshot(folder)}")
-    say(f"report: {report.write_report([workdir], workdir)}")
-
-
-def _show(config: ConfigDict, workdir: Path, results: dict[int, dict[str, Any]]) -> None:
-    """Prints each seed's table."""
-    for seed, folder in run_folders(config, workdir).items():
-        split = "test" if "test" in results[seed] else "valid"
-        if split not in results[seed]:
-            continue
-        title = config.paper_row or workdir.name
-        print(f"\n{title}, seed {seed}: {folder}")
-        print(evaluation.table(results[seed][split], split))

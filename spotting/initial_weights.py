@@ -21,10 +21,13 @@ from spotting.logs import say
 from spotting.trained import load_run
 
 
-def path_of(config: ConfigDict, kind: str, seed: int) -> Path | None:
-    """Where a config says that a model of a seed starts; None if it starts fresh."""
+def choose(config: ConfigDict, kind: str, seed: int, fresh: Any, classes: tuple[str, ...]) -> Any:
+    """The weights that a config says a model of a seed starts from; `fresh` if it says nothing.
+
+    Arguments and errors are otherwise those of `read`.
+    """
     path = config[kind].initial_weights
-    return Path(path.replace("{seed}", str(seed))) if path else None
+    return read(Path(path.replace("{seed}", str(seed))), kind, fresh, classes) if path else fresh
 
 
 def read(path: Path, kind: str, fresh: Any, classes: tuple[str, ...]) -> Any:

@@ -4,24 +4,73 @@ Several seeds (or several values of a search) are copies of one computation, so 
 `jax.vmap`: on an accelerator five small networks cost far less than five times one.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
 
-from spotting import training
+from spotting import feeding, parallel, settings, training
+from spotting.data.description import Dataset
 from spotting.data.resident import Batch
+from spotting.data.soccernet import Half
+from spotting.matches import Matches
 
 _SHARE = 0.8  # of the free memory that trainings may take; the estimate is of one step alone
 
 T = TypeVar("T")
 
 
+def at_once(
+    config: ConfigDict,
+    matches: Matches,
+    wanted: int,
+    num_devices: int,
+    make_objective: Callable[[], training.Objective],
+) -> int:
+    """How many trainings to run in one program: what the config says, or what the memory holds.
+
+    Args:
+      config: of the experiment.
+      matches: the data.
+      wanted: trainings in all.
+      num_devices: that share a batch.
+      make_objective: of the confidence model, which needs more memory than the displacement model.
+    """
+    if feeding.choose(config, matches).loader == "stream":
+        return 1  # Each training has a stream of its own.
+    if config.seeds_at_once:
+        return config.seeds_at_once
+    device = jax.local_devices()[0]
+    if wanted == 1 or device.platform == "cpu":
+        # A CPU gains no speed from several at once, and its first result would come last.
+        return 1
+    dataset = matches.dataset
+    needed = bytes_per_training(
+        make_objective(),
+        training.Hyper(*[1.0] * 4),
+        settings.optimizer(config),
+        batch_size=config.training.batch_size // num_devices,
+        chunk_shape=(settings.check_chunk(config, dataset.frame_rate), dataset.feature_dim),
+    )
+    data = resident_bytes(matches.splits["train"], dataset, config.data.resident_dtype)
+    data += resident_bytes(matches.splits.get("valid", ()), dataset, config.model.dtype)
+    fitting = how_many_fit(needed, data, device.memory_stats())
+    return int(parallel.from_first(np.asarray(fitting)))
+
+
+def resident_bytes(halves: Sequence[Half], dataset: Dataset, dtype: str) -> int:
+    """What the features and event offsets of halves take on a device."""
+    width = dataset.feature_dim * jnp.dtype(dtype).itemsize + 2 * len(dataset.classes)
+    return width * sum(half.num_frames for half in halves)
+
+
 def bytes_per_training(
     objective: training.Objective,
     hyper: training.Hyper,
-    settings: training.OptimizerSettings,
+    optimizer: training.OptimizerSettings,
     batch_size: int,
     chunk_shape: tuple[int, int],
 ) -> int:
@@ -30,7 +79,7 @@ def bytes_per_training(
     Args:
       objective: what is trained for.
       hyper: hyper-parameters; SAM's second pass and mixup take memory of their own.
-      settings: of the optimiser.
+      optimizer: its settings.
       batch_size: B.
       chunk_shape: (T, P).
     """
@@ -45,7 +94,7 @@ def bytes_per_training(
     key = jax.eval_shape(lambda: jax.random.key(0))
 
     def step(state: training.TrainState, batch: Batch, key: jax.Array):
-        return training.train_step(state, batch, key, objective, hyper, settings)
+        return training.train_step(state, batch, key, objective, hyper, optimizer)
 
     memory = jax.jit(step, donate_argnums=0).lower(state, batch, key).compile().memory_analysis()
     sizes = memory.argument_size_in_bytes + memory.temp_size_in_bytes

@@ -1,12 +1,17 @@
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import tiny_config
 
 from spotting import anchors, parallel, seeds, training
 from spotting.checkpoints import stack, unstack
 from spotting.data import resident
+from spotting.data.loader import Choice
 from spotting.fit import make_run_epoch
+from spotting.matches import read_matches
 from spotting.models import spotter
 
 CHUNK, FEATURES, CLASSES, BATCH, STEPS = 16, 6, 2, 4, 6
@@ -93,3 +98,19 @@ def test_memory_decides_how_many_train_together(objective):
     memory = {"bytes_limit": 100 * needed, "bytes_in_use": 20 * needed}
     assert seeds.how_many_fit(needed, 30 * needed, memory) == 40
     assert seeds.how_many_fit(needed, 90 * needed, memory) == 1
+
+
+def test_an_accelerator_takes_what_its_memory_holds(objective, tiny_dataset, tmp_path, monkeypatch):
+    config = tiny_config(tiny_dataset)
+    matches = read_matches(config, tmp_path)
+    monkeypatch.setattr(seeds, "bytes_per_training", lambda *_, **__: 10_000_000)
+    memory = {"bytes_limit": 100_000_000, "bytes_in_use": 10_000_000}
+    device = SimpleNamespace(platform="gpu", memory_stats=lambda: memory)
+    monkeypatch.setattr(seeds.feeding, "choose", lambda *_: Choice("resident", "it fits"))
+    monkeypatch.setattr(jax, "local_devices", lambda: [device])
+    # 8/10 of what the data, less than a megabyte, leaves free.
+    assert seeds.at_once(config, matches, 9, 1, lambda: objective) == 7
+    config.seeds_at_once = 3
+    assert seeds.at_once(config, matches, 9, 1, lambda: objective) == 3
+    monkeypatch.setattr(seeds.feeding, "choose", lambda *_: Choice("stream", "it does not fit"))
+    assert seeds.at_once(config, matches, 9, 1, lambda: objective) == 1
