@@ -34,5 +34,8 @@ def get_config(row: str | None = None) -> ConfigDict:
         config.model.update(trunk="transformer", layers=4, width=32, num_heads=1, mlp_dim=128)
     elif trunk == "DTEB":
         config.model.update(trunk="transformer", layers=6, width=64, num_heads=2, mlp_dim=256)
+    if trunk != "DU":
+        # 0.5 moves weights of this size so far that the confidence model learns nothing.
+        config.confidence.rho = 0.1
     config.scale_note = "1/4 width, DTEB at 1/2 depth"
     return common.ablate(config, ablation, trunk + "{} ResNet+PCA")

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +18,16 @@ from spotting.report import write_report
 from spotting.reporting import curves, page, paper, svg, tables, timeline
 from spotting.reporting.gains import measure_gains
 from spotting.reporting.measures import TOLERANCES, measure
-from spotting.reporting.runs import WITH, WITHOUT, Row, Run, read_log, read_rows, spread
+from spotting.reporting.runs import (
+    WITH,
+    WITHOUT,
+    Row,
+    Run,
+    read_log,
+    read_rows,
+    scale_notes,
+    spread,
+)
 from spotting.reporting.snapshot import write_snapshot
 from spotting.reporting.timeline import TimelineGame, TimelineHalf, write_timeline_page
 
@@ -348,3 +358,12 @@ def test_snapshot(study, data):
     assert path.read_bytes().startswith(b"\x89PNG")
     with pytest.raises(InputError, match="no half 3"):
         write_snapshot(study / "own", number=3)
+
+
+def test_a_note_that_another_says_too_is_left_out():
+    def row(*notes):
+        runs = [SimpleNamespace(config={"scale_note": note}) for note in notes]
+        return SimpleNamespace(runs=runs)
+
+    rows = [row("1/4 width", "1/4 width, 40 epochs"), row(""), row("1/2 width", "1/4 width")]
+    assert scale_notes(rows) == ["1/4 width, 40 epochs", "1/2 width"]

@@ -210,6 +210,11 @@ def _distinct_names(rows: list[Row]) -> list[Row]:
 
 
 def scale_notes(rows: Sequence[Row]) -> list[str]:
-    """What shrank the studies that the rows belong to, each note once; empty at full scale."""
-    notes = [run.config.get("scale_note", "") for row in rows for run in row.runs]
-    return [note for note in dict.fromkeys(notes) if note]
+    """What shrank the studies that the rows belong to, each note once; empty at full scale.
+
+    A row that was run by itself says less than its study, and what another note says too is left
+    out.
+    """
+    notes = dict.fromkeys(run.config.get("scale_note", "") for row in rows for run in row.runs)
+    parts = {note: set(note.split(", ")) for note in notes if note}
+    return [note for note, own in parts.items() if not any(own < other for other in parts.values())]
