@@ -11,7 +11,7 @@
     :te_base     DTEB+SAM+mixup
 
 Without an argument it is the study of all five, three trainings each; with one it is that row
-alone. All networks have a quarter of the paper's width and DTEB half its layers. DIR is a folder
+alone. All networks have a quarter of the paper's width and DTEB a third of its layers. DIR is a folder
 with a dataset.json, 2 frames per second.
 """
 
@@ -33,11 +33,11 @@ def get_config(row: str | None = None) -> ConfigDict:
     if trunk == "DTES":
         config.model.update(trunk="transformer", layers=4, width=32, num_heads=1, mlp_dim=128)
     elif trunk == "DTEB":
-        config.model.update(trunk="transformer", layers=6, width=64, num_heads=2, mlp_dim=256)
+        config.model.update(trunk="transformer", layers=4, width=64, num_heads=2, mlp_dim=256)
     if trunk != "DU":
         # At the U-net's rates, and with rho 0.5, transformers of this size have learned nothing
         # when the 40 epochs are over. Chosen on the validation split.
         config.confidence.update(learning_rate=1e-2, rho=0.1)
         config.displacement.learning_rate = 5e-3
-    config.scale_note = "1/4 width, DTEB at 1/2 depth"
+    config.scale_note = "1/4 width, DTEB at 1/3 depth"
     return common.ablate(config, ablation, trunk + "{} ResNet+PCA")
