@@ -11,8 +11,8 @@
     :te_base     DTEB+SAM+mixup
 
 Without an argument it is the study of all five, three trainings each; with one it is that row
-alone. All networks have a quarter of the paper's width and DTEB a third of its layers. DIR is a folder
-with a dataset.json, 2 frames per second.
+alone. All networks have a quarter of the paper's width and DTEB a third of its layers. DIR is a
+folder with a dataset.json, 2 frames per second.
 """
 
 from ml_collections import ConfigDict

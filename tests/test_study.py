@@ -71,7 +71,7 @@ def test_rows_of_the_matches_study():
     rows = [study.row_config(config, spec) for spec in config.rows]
     assert [row.paper_row for row in rows[:3]] == [row.name for row in paper.TABLE_1[:3]]
     assert {row.scale_note for row in rows} == {
-        "1/4 width, DTEB at 1/2 depth, 40 of 1,000 epochs, 2,048 of 8,192 chunks an epoch, "
+        "1/4 width, DTEB at 1/3 depth, 40 of 1,000 epochs, 2,048 of 8,192 chunks an epoch, "
         "3 of 5 seeds"
     }
     assert [row.model.trunk for row in rows] == ["unet"] * 3 + ["transformer"] * 2
