@@ -35,7 +35,7 @@ def get_config(row: str | None = None) -> ConfigDict:
     elif trunk == "DTEB":
         config.model.update(trunk="transformer", layers=4, width=64, num_heads=2, mlp_dim=256)
     if trunk != "DU":
-        # At the U-net's rate transformers of this size have learned nothing after 30 of 40 epochs,
+        # At the U-net's rate transformers of this size have learned nothing after 20 of 40 epochs,
         # whether rho is 0.5 or 0.1. Of 1e-3, 4e-3 and 1e-2 the last did best on the validation
         # split, after 10 epochs of DTES; the displacement model's rate has not been searched.
         config.confidence.update(learning_rate=1e-2, rho=0.1)
