@@ -40,7 +40,7 @@ def read(path: Path, kind: str, fresh: Any, classes: tuple[str, ...]) -> Any:
       classes: the K classes to be spotted.
 
     Returns:
-      Variables like `fresh`. Where `fresh` has only shapes, fresh classes of the head have too.
+      Variables like `fresh`. If those are shapes, so is the head: weights are then only checked.
 
     Raises:
       InputError: there is no such model, it is of the other kind, or its trunk does not fit.
@@ -89,13 +89,13 @@ def _adopt(
         jnp.array([names.index(label) for label in classes if label in known], int)
         for names in (classes, known)
     )
+    only_checked = isinstance(wanted["head/bias"], jax.ShapeDtypeStruct)
     for name in ("head/kernel", "head/bias"):
-        if len(here) == len(classes):
-            given[name] = given[name][..., there]
-        elif isinstance(wanted[name], jax.ShapeDtypeStruct):
+        if only_checked:
             given[name] = wanted[name]
         else:
             given[name] = wanted[name].at[..., here].set(given[name][..., there])
-    some = "" if len(here) == len(classes) else f", but for {len(classes) - len(here)} new classes"
-    say(what + some)
+    new = len(classes) - len(here)
+    if not only_checked:
+        say(what + (f", but for {new} new classes" if new else ""))
     return {"params": unflatten_dict(given, sep="/")}
