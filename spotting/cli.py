@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import logging
 import os
+import re
 import sys
 import time
 import traceback
@@ -71,7 +72,8 @@ def run_flags(main: Callable[[], int | None], values: flags.FlagValues) -> None:
         try:
             unknown = values(sys.argv)[1:]
         except (KeyError, AttributeError) as error:  # a flag like --config.data.rot
-            reason = str(error).replace("\\n", " ").replace("\\", "").strip("\"'")
+            # Its text was quoted once by each of the objects that it went through.
+            reason = re.sub(r"[\\'\"]", "", re.sub(r"\\+n|\n", "; ", str(error)))
             raise InputError(f"the config has no such field: {reason}") from error
         except flags.Error as error:
             raise InputError(f"{_last_line(error)}; see --help") from error
@@ -146,7 +148,7 @@ def _guarded(main: Callable[[], int | None], debug: bool) -> int:
 
 def _last_line(error: BaseException) -> str:
     """Config errors come as whole tracebacks; what is wrong stands at their end."""
-    return str(error).strip().splitlines()[-1]
+    return str(error).strip().splitlines()[-1].removeprefix("ValueError: ")
 
 
 def _keep_compiled_programs() -> None:

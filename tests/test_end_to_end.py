@@ -144,7 +144,10 @@ def test_without_a_validation_split_the_last_parameters_count(tiny_dataset, tmp_
         ([], "--config=configs/NAME.py is missing"),
         (["--config=configs/nothing.py"], "no such file"),
         (["--config=configs/unet_resnet_pca.py:nothing"], "unknown config argument 'nothing'"),
-        (["--config=configs/unet_resnet_pca.py", "--config.data.rot=x"], "no such field"),
+        (
+            ["--config=configs/unet_resnet_pca.py", "--config.data.rot=x"],
+            "no such field: rot; Did you mean root instead of rot?",
+        ),
         (["--config=configs/unet_resnet_pca.py", "--config.data.root=nowhere"], "no such folder"),
         (["--config=configs/unet_resnet_pca.py", "--nothing=1"], "Unknown command line flag"),
     ],
