@@ -12,11 +12,8 @@ with a plain matrix product and with the memory's bandwidth, measured in turn wi
 
 import dataclasses
 import importlib
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
@@ -52,7 +49,10 @@ flags.DEFINE_string("json", None, "File for the figures.", flag_values=_FLAGS)
 def main() -> int:
     """Runs what the flags say."""
     if _FLAGS.what == "loader":
-        return _measure_loader()
+        from spotting.data import loader_benchmark
+
+        loader_benchmark.benchmark("speed")
+        return 0
     import jax
 
     from spotting.benchmarks import row, scoring
@@ -176,17 +176,6 @@ def scoring_table(scored: "Scoring") -> str:
     ):
         lines.append(f"  {name:<54}{seconds:6.2f} s")
     return "\n".join(lines)
-
-
-def _measure_loader() -> int:
-    from spotting.data import loader_benchmark
-
-    root = Path(tempfile.mkdtemp())
-    try:
-        loader_benchmark.benchmark("speed", root)
-    finally:
-        shutil.rmtree(root)
-    return 0
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ The classes are those of DIR/dataset.json, without such a file SoccerNet-v2's 17
 over tolerances of 5 to 60 s, tight over 1 to 5 s; at1, at2 and at5 have one tolerance of so many s.
 """
 
-import argparse
 import json
 import os
 import sys
@@ -17,8 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from spotting import metrics
-from spotting.cli import run
+from spotting import cli, metrics
 from spotting.data.annotations import (
     LABELS_FILE,
     RESULTS_FILE,
@@ -70,16 +68,11 @@ def score(games: Games, classes: Sequence[str]) -> Scores:
 
 def main() -> None:
     """Reads the command line, prints a table."""
-    parser = _Parser(
-        prog="python -m spotting.evaluate",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.Parser("python -m spotting.evaluate", __doc__)
     parser.add_argument("--labels", type=Path, required=True, metavar="DIR")
     parser.add_argument("--predictions", type=Path, required=True, metavar="DIR_OR_ZIP")
     parser.add_argument("--split", help="score this split (default: every game with labels)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there, 0 to 1")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     arguments = parser.parse_args()
 
     classes = _read_classes(arguments.labels)
@@ -93,11 +86,6 @@ def main() -> None:
     print(_table(games, classes, scores))
     if arguments.json:
         write_json_atomic(arguments.json, _document(scores, classes))
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> None:
-        raise InputError(f"{message}; see --help")
 
 
 def _read_classes(labels: Path) -> tuple[str, ...]:
@@ -236,4 +224,4 @@ def _some(items: Sequence[str]) -> str:
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

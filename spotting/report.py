@@ -7,7 +7,6 @@ folders. Writes report.html (one file, works offline) and report.md (the tables)
 default to the first DIR.
 """
 
-import argparse
 import html
 import sys
 from collections.abc import Sequence
@@ -72,14 +71,9 @@ def _markdown(study: Study, parts: Sequence[sections.Section]) -> str:
 
 def main() -> None:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m spotting.report",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.Parser("python -m spotting.report", __doc__)
     parser.add_argument("directories", nargs="+", type=Path, metavar="DIR")
     parser.add_argument("--output", type=Path, help="folder to write to (default: the first DIR)")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     arguments = parser.parse_args()
     print(write_report(arguments.directories, arguments.output or arguments.directories[0]))
 

@@ -29,10 +29,10 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from spotting import timing
 from spotting.data import shards
+from spotting.data.builder_config import SoccerNetConfig, new_config
 from spotting.data.checks import missing_files
-from spotting.data.description import FEATURE_SETS, SOCCERNET_V2, Dataset, describe_dataset
+from spotting.data.description import FEATURE_SETS, Dataset, describe_dataset
 from spotting.data.feature_statistics import map_threads
 from spotting.data.soccernet import Half, TimeSource
 from spotting.data.storage import STORAGE_DTYPES, StorageStatistics
@@ -50,8 +50,6 @@ from spotting.errors import InputError
 Progress = Callable[[int, int, int], None]
 """Called with the number of shards done, of all shards, and of bytes that they hold."""
 
-CHUNK_SECONDS = 112.0
-
 _DATASET_INFO = "dataset_info.json"
 _HOMEPAGE = "https://www.soccer-net.org"
 _CITATION = """
@@ -63,33 +61,6 @@ _CITATION = """
   year = {2021}
 }
 """
-
-
-@dataclasses.dataclass(eq=False, kw_only=True)
-class SoccerNetConfig(tfds.core.BuilderConfig):
-    """What is stored, and how.
-
-    Attributes:
-      dataset: name of the data set.
-      features: name of its feature files.
-      frame_rate: frames per second of what is stored.
-      feature_dim: P of what is stored.
-      classes: the K classes.
-      transform: of the features before they are stored.
-      storage: a key of STORAGE_DTYPES.
-      block_frames: T.
-      time_source: which time of an event its offsets go by, see `soccernet.label_matrix`.
-    """
-
-    dataset: str
-    features: str
-    frame_rate: float
-    feature_dim: int
-    classes: tuple[str, ...]
-    transform: Transform
-    storage: str
-    block_frames: int
-    time_source: TimeSource
 
 
 def make_config(
@@ -111,42 +82,9 @@ def make_config(
     Raises:
       InputError: unknown storage type.
     """
-    config = _new_config(dataset, transform or Transform(), storage, chunk_frames, time_source)
+    config = new_config(dataset, transform or Transform(), storage, chunk_frames, time_source)
     # For a config that the builder lists, TFDS accepts that very object only.
     return SoccernetV2.get_builder_config(config.name) or config
-
-
-def _new_config(
-    dataset: Dataset,
-    transform: Transform,
-    storage: str,
-    chunk_frames: int | None = None,
-    time_source: TimeSource = "gameTime",
-) -> SoccerNetConfig:
-    if storage not in STORAGE_DTYPES:
-        raise InputError(f"storage is {storage!r}; it can be {', '.join(STORAGE_DTYPES)}")
-    stored = transformed(dataset, transform)
-    usual_frames = timing.whole_frames(CHUNK_SECONDS, stored.frame_rate)
-    chunk_frames = chunk_frames or usual_frames
-    parts = [] if dataset.name == SOCCERNET_V2 else [dataset.name]
-    parts += [stored.features, storage]
-    parts += [f"{chunk_frames}frames"] if chunk_frames != usual_frames else []
-    parts += [time_source] if time_source != "gameTime" else []
-    # TFDS allows letters, digits and +-._ in names.
-    name = "".join(c if c.isalnum() or c in "+-._" else "-" for c in "_".join(parts))
-    return SoccerNetConfig(
-        name=name,
-        description=f"{stored.features} of {dataset.name}, {storage}, in blocks of {chunk_frames}",
-        dataset=dataset.name,
-        features=dataset.features,
-        frame_rate=stored.frame_rate,
-        feature_dim=stored.feature_dim,
-        classes=stored.classes,
-        transform=transform,
-        storage=storage,
-        block_frames=chunk_frames,
-        time_source=time_source,
-    )
 
 
 class SoccernetV2(tfds.core.dataset_builder.FileReaderBuilder):
@@ -155,7 +93,7 @@ class SoccernetV2(tfds.core.dataset_builder.FileReaderBuilder):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}  # noqa: RUF012
     BUILDER_CONFIGS = [  # noqa: RUF012
-        _new_config(describe_dataset("", features), Transform(), storage)
+        new_config(describe_dataset("", features), Transform(), storage)
         for features in FEATURE_SETS
         for storage in ("float16", "bfloat16", "float32")
     ]

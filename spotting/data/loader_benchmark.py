@@ -7,13 +7,11 @@
 Each makes a data set of its own in a temporary folder: 3 GB for speed, 10 GB for memory.
 """
 
-import argparse
 import dataclasses
 import json
 import multiprocessing
 import os
 import resource
-import shutil
 import statistics
 import tempfile
 import time
@@ -241,23 +239,21 @@ def _read_speed(paths: list[str]) -> float:
 
 def main() -> int:
     """Runs one benchmark and prints what it found."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = cli.Parser("python -m spotting.data.loader_benchmark", __doc__)
     parser.add_argument("what", choices=["speed", "memory", "training"])
     parser.add_argument("--folder", help="where to make the data; default: a temporary folder")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     arguments = parser.parse_args()
-    root = Path(tempfile.mkdtemp(dir=arguments.folder))
-    try:
-        benchmark(arguments.what, root)
-    finally:
-        shutil.rmtree(root)
+    benchmark(arguments.what, arguments.folder)
     return 0
 
 
-def benchmark(what: str, root: Path) -> None:
-    """Prints one benchmark's figures, of data that it makes in a folder."""
+def benchmark(what: str, folder: str | None = None) -> None:
+    """Prints one benchmark's figures, of data that it makes in a folder for the time being."""
+    with tempfile.TemporaryDirectory(dir=folder) as root:
+        _benchmark(what, Path(root))
+
+
+def _benchmark(what: str, root: Path) -> None:
     if what == "speed":
         for name, features, games, batch_size in (
             ("224x512", RESNET_PCA, 120, 256),

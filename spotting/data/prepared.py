@@ -13,7 +13,8 @@ from absl import logging
 
 from spotting.data.annotations import Event
 from spotting.data.blocks import Layout, make_layout, num_blocks
-from spotting.data.builder import Progress, SoccerNetConfig, SoccernetV2, halves_table, read_splits
+from spotting.data.builder import Progress, SoccernetV2, halves_table, read_splits
+from spotting.data.builder_config import SoccerNetConfig
 from spotting.data.soccernet import Half
 from spotting.data.storage import StorageStatistics
 from spotting.data.tensorflow_import import tf, tfds

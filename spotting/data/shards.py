@@ -11,6 +11,7 @@ import numpy as np
 from etils import epath
 
 from spotting.data.blocks import num_blocks
+from spotting.data.builder_config import SoccerNetConfig
 from spotting.data.soccernet import Half
 from spotting.data.storage import STORAGE_DTYPES, StorageStatistics, iterate_blocks
 from spotting.data.tensorflow_import import tf, tfds
@@ -37,7 +38,7 @@ class Report(NamedTuple):
     statistics: StorageStatistics
 
 
-def write(job: Job, config: Any, features: tfds.features.FeaturesDict) -> Report:
+def write(job: Job, config: SoccerNetConfig, features: tfds.features.FeaturesDict) -> Report:
     """Writes a shard, unless an earlier run did so from the same files.
 
     Its records go to a file of another name. Once that is renamed, a report beside it says what it
@@ -45,7 +46,7 @@ def write(job: Job, config: Any, features: tfds.features.FeaturesDict) -> Report
 
     Args:
       job: which shard.
-      config: a `builder.SoccerNetConfig`.
+      config: what is stored, and how.
       features: of a record.
 
     Raises:
@@ -142,7 +143,7 @@ def _finished(path: epath.Path, report_path: epath.Path, source: str) -> Report 
     return Report(report["num_records"], report["num_bytes"], statistics)
 
 
-def _fingerprint(halves: list[Half], config: Any) -> str:
+def _fingerprint(halves: list[Half], config: SoccerNetConfig) -> str:
     """Changes with the feature files, the events and everything that is done to them."""
     files = [path for half in halves for path in _files(half)]
     parts: list[Any] = [
