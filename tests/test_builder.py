@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import numpy as np
@@ -335,6 +336,14 @@ def test_a_killed_process(tmp_path):
     assert len(halves) == 80
     np.testing.assert_array_equal(halves[70].load()[:, 1], np.arange(2_000))
     assert not list(target.rglob("*.partial"))
+
+
+def test_temporary_folders_are_tidied_up(folder, monkeypatch, tmp_path):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    prepared.prepare(config_of(folder), folder, tmp_path / "prepared")
+    assert list(temporary.iterdir()) == []
 
 
 def test_two_datasets_do_not_share_a_name(folder):
