@@ -13,7 +13,7 @@ import optax
 from spotting.notation import Array
 
 
-def linear_decay(start: float, end_fraction: float, num_steps: int) -> optax.Schedule:
+def linear_decay(start: float | Array, end_fraction: float, num_steps: int) -> optax.Schedule:
     """Falls linearly from `start` at step 0 to `end_fraction * start` at `num_steps`.
 
     Beyond, where no training goes, it follows the official schedule: TensorFlow's PolynomialDecay
@@ -75,8 +75,8 @@ def scale_by_tf_adam(
 
 
 def adam_with_decay(
-    learning_rate: float,
-    weight_decay: float,
+    learning_rate: float | Array,
+    weight_decay: float | Array,
     num_steps: int,
     end_fraction: float = 0.01,
     b1: float = 0.9,

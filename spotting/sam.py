@@ -25,7 +25,7 @@ class SAMState(NamedTuple):
 
 
 def sam(
-    optimizer: optax.GradientTransformation, rho: float, eps: float = 1e-12
+    optimizer: optax.GradientTransformation, rho: float | Array, eps: float = 1e-12
 ) -> optax.GradientTransformationExtraArgs:
     """Gives `optimizer` the gradient at the worst point near the parameters.
 

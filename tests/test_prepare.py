@@ -202,6 +202,11 @@ def test_the_choice_of_a_loader(monkeypatch):
     assert small.loader == "resident"
     assert small.reason == "the split takes 3.2 GB, 70.0 GB are free on some GPU"
     assert choose_loader("auto", 40_000_000, **split).loader == "stream"
+    assert "bfloat16" not in choose_loader("auto", 40_000_000, **split).reason
+    # 31 GB in 16 bits, 62 GB in 32.
+    wide = choose_loader("auto", 30_000_000, **{**split, "dtype": np.float32})
+    assert wide.loader == "stream"
+    assert wide.reason.endswith("with --config.data.resident_dtype=bfloat16 it would be resident")
     # The host has to hold the split on its way to the device.
     monkeypatch.setattr("spotting.data.loader._free_host_memory", lambda: 4e9)
     assert choose_loader("auto", 3_000_000, **split).loader == "stream"

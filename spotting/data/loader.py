@@ -47,7 +47,8 @@ def choose_loader(
     if requested != "auto":
         return Choice(requested, "as the config asks")
     device = device or jax.local_devices()[0]
-    needed = num_frames * (feature_dim * np.dtype(dtype).itemsize + 2 * num_classes)
+    item = np.dtype(dtype).itemsize
+    needed = num_frames * (feature_dim * item + 2 * num_classes)
     free = {"this machine": _free_host_memory()}
     if device.platform == "cpu":
         needed *= 2  # JAX copies the array that it is given.
@@ -56,7 +57,11 @@ def choose_loader(
         free[device.device_kind] = stats["bytes_limit"] - stats["bytes_in_use"]
     where, least = min(free.items(), key=lambda item: item[1])
     sizes = f"the split takes {needed / 1e9:.1f} GB, {least / 1e9:.1f} GB are free on {where}"
-    return Choice("resident" if needed <= _SHARE * least else "stream", sizes)
+    if needed <= _SHARE * least:
+        return Choice("resident", sizes)
+    if item > 2 and needed * 2 / item <= _SHARE * least:
+        sizes += "; with --config.data.resident_dtype=bfloat16 it would be resident"
+    return Choice("stream", sizes)
 
 
 def _free_host_memory() -> int:
