@@ -21,6 +21,4 @@ import jax
 Array: TypeAlias = jax.Array
 
 ChunkFeatures: TypeAlias = Array  # [B, T, P]
-ChunkTargets: TypeAlias = Array  # [B, T, K], and the loss weights of the same shape
 ChunkOutputs: TypeAlias = Array  # [B, T, K]: logits, or displacements in units of their radius
-HalfScores: TypeAlias = Array  # [N, K], or [H, N, K]

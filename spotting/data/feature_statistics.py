@@ -45,12 +45,6 @@ class Moments:
         """Standard deviation of each column, [P]."""
         return np.sqrt(self.squares / self.count)
 
-    def overall(self) -> tuple[float, float]:
-        """Mean and standard deviation of all values, the columns taken together."""
-        mean = self.mean.mean()
-        variance = (self.squares / self.count + (self.mean - mean) ** 2).mean()
-        return float(mean), float(np.sqrt(variance))
-
 
 def moments(features: np.ndarray) -> Moments:
     """Moments of features [N, P], read a few frames at a time."""
