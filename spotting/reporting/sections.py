@@ -117,11 +117,12 @@ def _temporal_error(measured: Sequence[MeasuredRow]) -> Section:
         for variant, name in ((WITH, "with displacement"), (WITHOUT, paper.WITHOUT_DISPLACEMENT))
         if row.measures[variant]
     ]
-    columns = ("Method", "Post-processing", "matched (%)", "median |error| (s)")
-    columns += tuple(f"within {reach:g} s (%)" for reach in _REACHES)
+    columns = ("Method", "Post-processing", "matched (%)", "median (s)")
+    columns += tuple(f"≤ {reach:g} s (%)" for reach in _REACHES)
     note = (
         "Of each class as many of the most confident spots as there are actions in truth, matched"
-        " within 10 s on either side; all seeds together. Shares are of the matched spots."
+        " within 10 s on either side; all seeds together. Median and shares of the matched spots'"
+        " distance in time."
     )
     return Section("errors", "Temporal error", tables=[("", Table(columns, body, 2, (note,)))])
 
