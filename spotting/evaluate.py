@@ -155,7 +155,7 @@ def _read_predictions(path: Path, games: Sequence[str]) -> dict[str, list[Predic
 
 
 def _warn_of_others(
-    what: str, games: Mapping[str, list[Event | Prediction]], classes: Sequence[str]
+    what: str, games: Mapping[str, Sequence[Event | Prediction]], classes: Sequence[str]
 ) -> None:
     """Counts the actions that are of none of the classes."""
     others = Counter(

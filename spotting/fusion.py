@@ -41,7 +41,9 @@ def at_rate(values: np.ndarray, from_rate: float, to_rate: float, num_frames: in
     return values[np.minimum(np.arange(num_frames), len(values) - 1)]
 
 
-def average(members: Sequence[Sequence[np.ndarray]], weights: Sequence[float]) -> list[np.ndarray]:
+def average(
+    members: Sequence[Sequence[np.ndarray]], weights: Sequence[float] | np.ndarray
+) -> list[np.ndarray]:
     """Weighted means of several models' logits.
 
     Args:

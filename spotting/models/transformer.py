@@ -1,5 +1,7 @@
 """The transformer-encoder trunk ("DTE" in the paper's tables)."""
 
+from collections.abc import Sequence
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -8,7 +10,7 @@ from spotting.models.layers import Dense
 from spotting.notation import Array
 
 
-def _truncated_normal(key: Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> Array:
+def _truncated_normal(key: Array, shape: Sequence[int], dtype: jnp.dtype = jnp.float32) -> Array:
     # Standard deviation 0.0176: what cutting at two sigma leaves of 0.02. Flax's initialiser of the
     # same name scales that back up to 0.02; Keras's, which the official code uses, does not.
     return 0.02 * jax.random.truncated_normal(key, -2.0, 2.0, shape, dtype)
