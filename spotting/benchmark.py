@@ -132,8 +132,8 @@ def row_table(row: "Row") -> str:
     lines.append(f"Epochs: {steps} steps at once were timed. V100: the paper's chunks/s or epoch.")
     shares = " / ".join(f"{100 * share:.1f} %" for share in row.validation.shares.values())
     lines.append(
-        f"Validation, the network over 100 games: {row.validation.seconds:,.3g} s, "
-        f"{shares} of the training between two."
+        f"Validation, the network over 100 games: {row.validation.seconds:,.3g} s (from "
+        f"{row.validation.halves} halves), {shares} of the training between two."
     )
     return "\n".join(lines)
 

@@ -48,16 +48,17 @@ def at_once(
         # A CPU gains no speed from several at once, and its first result would come last.
         return 1
     dataset = matches.dataset
-    needed = bytes_per_training(
+    step = compile_step(
         make_objective(),
         training.Hyper(*[1.0] * 4),
         settings.optimizer(config),
         batch_size=config.training.batch_size // num_devices,
         chunk_shape=(settings.check_chunk(config, dataset.frame_rate), dataset.feature_dim),
+        dtype=jnp.dtype(config.data.resident_dtype),
     )
     data = resident_bytes(matches.splits["train"], dataset, config.data.resident_dtype)
     data += resident_bytes(matches.splits.get("valid", ()), dataset, config.model.dtype)
-    fitting = how_many_fit(needed, data, device.memory_stats())
+    fitting = how_many_fit(memory_bytes(step), data, device.memory_stats())
     return int(parallel.from_first(np.asarray(fitting)))
 
 
@@ -67,26 +68,28 @@ def resident_bytes(halves: Sequence[Half], dataset: Dataset, dtype: str) -> int:
     return width * sum(half.num_frames for half in halves)
 
 
-def bytes_per_training(
+def compile_step(
     objective: training.Objective,
     hyper: training.Hyper,
     optimizer: training.OptimizerSettings,
     batch_size: int,
     chunk_shape: tuple[int, int],
-) -> int:
-    """Device memory that one training needs besides its data: its state, and a step's work.
+    dtype: jnp.dtype = jnp.float32,
+) -> jax.stages.Compiled:
+    """One training's step on a batch that is given, for what XLA says of it.
 
     Args:
       objective: what is trained for.
-      hyper: hyper-parameters; SAM's second pass and mixup take memory of their own.
+      hyper: hyper-parameters; SAM's second pass and mixup are work of their own.
       optimizer: its settings.
       batch_size: B.
       chunk_shape: (T, P).
+      dtype: of the batch's features.
     """
     shape = jax.ShapeDtypeStruct
     batch_frames = (batch_size, chunk_shape[0])
     batch = Batch(
-        shape((batch_size, *chunk_shape), jnp.float32),
+        shape((batch_size, *chunk_shape), dtype),
         shape((*batch_frames, objective.model.num_classes), jnp.int16),
         shape(batch_frames, jnp.bool_),
     )
@@ -96,7 +99,12 @@ def bytes_per_training(
     def step(state: training.TrainState, batch: Batch, key: jax.Array):
         return training.train_step(state, batch, key, objective, hyper, optimizer)
 
-    memory = jax.jit(step, donate_argnums=0).lower(state, batch, key).compile().memory_analysis()
+    return jax.jit(step, donate_argnums=0).lower(state, batch, key).compile()
+
+
+def memory_bytes(program: jax.stages.Compiled) -> int:
+    """Device memory that a program needs, its arguments and results included."""
+    memory = program.memory_analysis()
     sizes = memory.argument_size_in_bytes + memory.temp_size_in_bytes
     return sizes + memory.output_size_in_bytes - memory.alias_size_in_bytes
 
@@ -105,7 +113,7 @@ def how_many_fit(needed: int, shared: int, memory: Mapping[str, int]) -> int:
     """How many trainings fit on a device, at least one.
 
     Args:
-      needed: bytes of each, of `bytes_per_training`.
+      needed: bytes of each besides its data, of `memory_bytes`.
       shared: bytes of the data that they share, not yet on the device.
       memory: `jax.Device.memory_stats()`.
     """

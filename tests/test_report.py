@@ -301,6 +301,68 @@ def test_timeline_of_many_spots_keeps_the_most_confident(monkeypatch):
     assert kept == [100 * i for i in range(90, 100)]
 
 
+def crowded_game():
+    """Systems with high, low and no thresholds, each with 100 spots of two classes."""
+    generator = np.random.default_rng(0)
+    systems = ("high", "low", "unknown")
+    spots = {
+        system: [
+            Prediction(1, label, float(i), round(confidence, 6))
+            for i, confidence in enumerate(generator.uniform(0, 1, 50).tolist())
+            for label in ("Goal", "Foul")
+        ]
+        for system in systems
+    }
+    # Thresholds are confidences of spots. Four decimals of the first round up, of the last down.
+    spots["high"][0] = Prediction(1, "Goal", 0.0, 0.812367)
+    spots["low"][0] = Prediction(1, "Goal", 0.0, 0.004)
+    spots["low"][1] = Prediction(1, "Foul", 0.0, 0.212342)
+    thresholds = {"high": {"Goal": 0.812367}, "low": {"Goal": 0.004, "Foul": 0.212342}}
+    return TimelineGame("a game", [TimelineHalf(1, 100.0, spots, [])]), thresholds
+
+
+@pytest.mark.parametrize("budget", [0, 130, 160, 200])
+def test_over_full_timeline_keeps_what_counts_and_cuts_the_rest(monkeypatch, budget):
+    monkeypatch.setattr(timeline, "MAX_SPOTS", budget)
+    game, thresholds = crowded_game()
+    classes = ("Goal", "Foul")
+    data, floor = timeline.timeline_data([game], classes, thresholds)
+    total, spared = 0, 0
+    for k, (system, spots) in enumerate(game.halves[0].spots.items()):
+        limits = thresholds.get(system)
+        over = [bool(limits) and spot.confidence >= limits.get(spot.label, 1) for spot in spots]
+        expected = [
+            (classes.index(spot.label), 1000 * spot.position, round(10000 * spot.confidence))
+            for spot, always in zip(spots, over, strict=True)
+            if always or spot.confidence >= floor
+        ]
+        flat = data["games"][0]["halves"][0]["spots"][k]
+        found = list(zip(flat[::3], flat[1::3], flat[2::3], strict=True))
+        assert found == expected
+        total, spared = total + len(found), spared + sum(over)
+        if limits:
+            shown = data["systems"][k]["thresholds"]
+            assert sum(value / 10000 >= shown[c] for c, _, value in found) == sum(over)
+    assert 0.01 < floor <= 1
+    assert max(spared, budget - 10) <= total <= max(spared, budget)
+    assert floor == round(floor, 2)
+
+
+def test_timeline_slider_begins_at_the_floor(monkeypatch):
+    game, thresholds = crowded_game()
+    for budget, spared in ((1000, {}), (200, thresholds), (20, {})):
+        monkeypatch.setattr(timeline, "MAX_SPOTS", budget)
+        _, floor = timeline.timeline_data([game], ("Goal", "Foul"), spared)
+        assert (floor == 0.01) == (budget == 1000)
+        section = timeline.timeline_section([game], ("Goal", "Foul"), spared)
+        slider = re.search(
+            r'data-part="threshold" min="(.*?)" max="1".*?value="(.*?)"', section, re.S
+        )
+        assert [float(value) for value in slider.groups()] == [floor, max(floor, 0.5)]
+        assert f"spots of confidence under {floor:.2f} are left out" in section
+        assert ("but for those at or over" in section) == bool(spared)
+
+
 def test_timeline_page_without_truth(tmp_path):
     name = "</script><b>É & co"
     spots = [Prediction(1, "Goal", 1.0, 0.5)]

@@ -91,7 +91,7 @@ def test_equals_train_together():
 def test_memory_decides_how_many_train_together(objective):
     shape = CHUNK, FEATURES
     plain = METHOD._replace(rho=0.0, mixup_alpha=0.0)
-    needed = seeds.bytes_per_training(objective, plain, SETTINGS, BATCH, shape)
+    needed = seeds.memory_bytes(seeds.compile_step(objective, plain, SETTINGS, BATCH, shape))
     params = training.init_state(0, objective, shape).params
     # Parameters and Adam's two moments at least.
     assert needed > 3 * sum(leaf.nbytes for leaf in jax.tree.leaves(params))
@@ -103,7 +103,7 @@ def test_memory_decides_how_many_train_together(objective):
 def test_an_accelerator_takes_what_its_memory_holds(objective, tiny_dataset, tmp_path, monkeypatch):
     config = tiny_config(tiny_dataset)
     matches = read_matches(config, tmp_path)
-    monkeypatch.setattr(seeds, "bytes_per_training", lambda *_, **__: 10_000_000)
+    monkeypatch.setattr(seeds, "memory_bytes", lambda program: 10_000_000)
     memory = {"bytes_limit": 100_000_000, "bytes_in_use": 10_000_000}
     device = SimpleNamespace(platform="gpu", memory_stats=lambda: memory)
     monkeypatch.setattr(seeds.feeding, "choose", lambda *_: Choice("resident", "it fits"))

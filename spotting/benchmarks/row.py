@@ -29,6 +29,7 @@ from spotting.data.transforms import transformed
 from spotting.errors import InputError
 from spotting.fit import make_run_epoch
 from spotting.matches import Matches
+from spotting.seeds import compile_step, memory_bytes
 from spotting.validation import make_spotting
 
 ABLATIONS: Mapping[str, tuple[float, float]] = {
@@ -49,7 +50,7 @@ class Speed:
     """How fast chunks go through a program.
 
     Attributes:
-      chunks_per_s: over all devices.
+      chunks_per_s: in training over all devices, in inference on one.
       matmul_share: of the rate that a plain matrix product reached in turn with it.
       bandwidth_share: of the memory bandwidth measured in turn with it, by XLA's count of bytes.
     """
@@ -82,14 +83,16 @@ class Epoch:
 
 @dataclasses.dataclass(frozen=True)
 class Validation:
-    """The network over a validation split of 100 games, with the border of validation.
+    """The network of every seed over a validation split of 100 games, with validation's border.
 
     Attributes:
       seconds: reading the features included; suppression and scoring are not.
+      halves: that were timed; the rest of the 200 is extrapolated.
       shares: of the time of the epochs between two validations, by the way to train.
     """
 
     seconds: float
+    halves: int
     shares: dict[str, float]
 
 
@@ -154,26 +157,32 @@ def measure(config: ConfigDict, seeds: int, say: Callable[[str], None]) -> Row:
 
     mesh = parallel.make_mesh(config.devices.count, batch_size)
     split = parallel.replicate(mesh, _random_split(config, dataset, chunk_shape[0]))
+    optimizer = settings.optimizer(config)
+    kept_dtype = jnp.dtype(config.data.resident_dtype)
     epochs = {}
     for name, (rho, alpha) in ABLATIONS.items():
         say(f"training, {name}")
         hyper = settings.hyper(config, "confidence")._replace(rho=rho, mixup_alpha=alpha)
         step_flop = (2 if rho else 1) * work.gradient_flop
+        # Of a step on its own: in an epoch XLA counts the whole split as read by every gather.
+        step = compile_step(objective, hyper, optimizer, batch_size, chunk_shape, kept_dtype)
+        step_bytes = step.cost_analysis()["bytes accessed"] / batch_size
         train = functools.partial(
             training.train_epoch,
             hyper=hyper,
             objective=objective,
-            settings=settings.optimizer(config),
+            settings=optimizer,
             batch_size=batch_size,
             chunk_frames=chunk_shape[0],
             spread=functools.partial(parallel.spread, mesh),
         )
         states = stack([training.init_state(seed, objective, chunk_shape) for seed in range(seeds)])
         steps = config.training.chunks_per_epoch // batch_size
-        epochs[name] = _epoch(train, states, split, mesh, batch_size, steps, step_flop, probes)
+        cost = step_flop, step_bytes
+        epochs[name] = _epoch(train, states, split, mesh, batch_size, steps, cost, probes)
 
     say("validation")
-    seconds = _validation_seconds(config, dataset, params)
+    seconds = seeds * _validation_seconds(config, dataset, params)
     every = config.training.validate_every
     shares = {name: seconds / (every * epoch.seconds) for name, epoch in epochs.items()}
     return Row(
@@ -191,7 +200,7 @@ def measure(config: ConfigDict, seeds: int, say: Callable[[str], None]) -> Row:
         work=work,
         inference=inference,
         epochs=epochs,
-        validation=Validation(seconds, shares),
+        validation=Validation(seconds, _timed_halves(), shares),
     )
 
 
@@ -202,13 +211,14 @@ def _epoch(
     mesh: jax.sharding.Mesh,
     batch_size: int,
     epoch_steps: int,
-    step_flop: float,
+    cost: tuple[float, float],
     probes: Sequence[Probe],
 ) -> Epoch:
+    """Times an epoch; `cost` is the operations and the bytes of a chunk's share of a step."""
     seeds = states.step.shape[0]
     steps = epoch_steps
     if _on_cpu():
-        steps = min(steps, max(2, int(_CPU_WORK / (step_flop * batch_size * seeds))))
+        steps = min(steps, max(2, int(_CPU_WORK / (cost[0] * batch_size * seeds))))
     states = parallel.replicate(mesh, states)
     run_epoch = make_run_epoch(
         lambda state, own, split: train(state, split, num_steps=steps), seeds, mesh
@@ -223,26 +233,20 @@ def _epoch(
         return metrics
 
     taken, *rates = _timed(run, probes)
-    memory = program.memory_analysis()
-    # XLA counts the body of a loop, here one step, once.
-    step_bytes = program.cost_analysis()["bytes accessed"] * mesh.size / (seeds * batch_size)
     chunks_per_s = seeds * steps * batch_size / taken
     return Epoch(
         seconds=taken * epoch_steps / steps,
         step_seconds=taken / steps,
         steps=steps,
-        speed=_speed(chunks_per_s, step_flop, step_bytes, rates, mesh.size),
+        speed=_speed(chunks_per_s, *cost, rates, mesh.size),
         compile_seconds=compile_seconds,
-        memory_bytes=memory.argument_size_in_bytes
-        + memory.temp_size_in_bytes
-        + memory.output_size_in_bytes
-        - memory.alias_size_in_bytes,
+        memory_bytes=memory_bytes(program),
     )
 
 
 def _validation_seconds(config: ConfigDict, dataset: Dataset, params: Any) -> float:
     """Time of the network over 100 games, extrapolated from some halves."""
-    count = 2 if _on_cpu() else _HALVES
+    count = _timed_halves()
     frames = timing.whole_frames(_HALF_SECONDS, dataset.frame_rate)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "features.npy"
@@ -253,6 +257,10 @@ def _validation_seconds(config: ConfigDict, dataset: Dataset, params: Any) -> fl
         spot = make_spotting(config, matches, "confidence", halves, border)
         (taken,) = median_seconds(lambda: spot(params))
     return taken * _VALID_HALVES / count
+
+
+def _timed_halves() -> int:
+    return 2 if _on_cpu() else _HALVES
 
 
 def _timed(run: Callable[[], object], probes: Sequence[Probe]) -> list[float]:

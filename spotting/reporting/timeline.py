@@ -6,6 +6,7 @@ no network. Without truth it shows the spots alone.
 
 import html
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +16,13 @@ from spotting.data.annotations import Event, Prediction
 from spotting.files import write_text_atomic
 from spotting.reporting.page import page
 
-MAX_SPOTS = 150_000
-"""Spots in one page, about 2.3 MB of it; beyond this the least confident are left out."""
+MAX_SPOTS = 300_000
+"""Spots in one page, about 4.6 MB of it; beyond this the least confident are left out.
+
+A spot at or over its system's threshold for its class never is, or the page would miscount: where
+those alone are more, the page is larger. For scale: eight rows of the paper on SoccerNet-v2's
+test split have 180,000 truths to find.
+"""
 
 LEAST_CONFIDENCE = 0.01
 
@@ -96,7 +102,11 @@ def timeline_section(
         f"{name}</span>"
         for css, shape, name in (_KEYS if has_truth else [(*_KEYS[1][:2], "spot")])
     )
-    note = f"Spots of confidence under {floor:.2f} are left out to keep this file small."
+    spared = ", but for those at or over the threshold of their own class" if thresholds else ""
+    note = (
+        f"To keep this file small, spots of confidence under {floor:.2f} are left out{spared}; the"
+        " slider begins there."
+    )
     matching = (
         " Hits are found as SoccerNet's evaluator finds them: a tolerance of 5 s accepts 2.5 s to"
         " either side, counted in half seconds; truths in order of time take the most confident"
@@ -118,7 +128,8 @@ are spots not counted.</p>
 <label>Game <select data-part="game"></select></label>
 <label>Half <select data-part="half"></select></label>
 <label>Method <select data-part="system"></select></label>
-<label>Threshold <input type="range" data-part="threshold" min="0" max="1" step="0.01" value="0.5">
+<label>Threshold <input type="range" data-part="threshold" min="{floor:.2f}" max="1" step="0.01"
+ value="{max(floor, 0.5):.2f}">
 <output data-part="shown"></output></label>
 <label><input type="checkbox" data-part="own"> each class its own (best F1 on validation)</label>
 <label>Tolerance <select data-part="tolerance">{tolerances}</select></label>
@@ -144,19 +155,29 @@ def timeline_data(
     classes: Sequence[str],
     thresholds: Mapping[str, Mapping[str, float]],
 ) -> tuple[dict[str, Any], float]:
-    """What the page's script reads, and the confidence below which spots were left out.
+    """What the page's script reads, and the floor: below it spots were left out.
 
-    Truth and spots are flat lists of (class index, milliseconds, value); the value of a truth is
-    whether it is visible, that of a spot its confidence in ten-thousandths.
+    Spots at or over their own threshold are there even if below the floor. Truth and spots are flat
+    lists of (class index, milliseconds, value); the value of a truth is whether it is visible, that
+    of a spot its confidence in ten-thousandths. Thresholds are rounded alike, or a
+    spot just at its threshold could fall below it.
     """
     index = {name: k for k, name in enumerate(classes)}
     systems = list(dict.fromkeys(s for game in games for half in game.halves for s in half.spots))
-    floor = _least_confidence(games)
+    limits = {
+        system: {
+            name: thresholds[system].get(name, 1.0) if system in thresholds else math.inf
+            for name in classes
+        }
+        for system in systems
+    }
+    floor = _floor(games, limits)
 
     def spots(half: TimelineHalf, system: str) -> list[int]:
         flat: list[int] = []
         for spot in half.spots.get(system, ()):
-            if spot.confidence >= floor and spot.label in index:
+            limit = limits[system].get(spot.label)
+            if limit is not None and spot.confidence >= min(floor, limit):
                 flat += (
                     index[spot.label],
                     round(1000 * spot.position),
@@ -179,7 +200,7 @@ def timeline_data(
         "systems": [
             {
                 "name": system,
-                "thresholds": [thresholds[system].get(name, 1.0) for name in classes]
+                "thresholds": [round(10000 * limit) / 10000 for limit in limits[system].values()]
                 if system in thresholds
                 else None,
             }
@@ -204,18 +225,26 @@ def timeline_data(
     return data, floor
 
 
-def _least_confidence(games: Sequence[TimelineGame]) -> float:
-    """The confidence from which on all spots fit in a page, in hundredths."""
-    confidences = sorted(
-        (
-            spot.confidence
-            for game in games
-            for half in game.halves
-            for spots in half.spots.values()
-            for spot in spots
-        ),
-        reverse=True,
-    )
-    if len(confidences) <= MAX_SPOTS:
+def _floor(games: Sequence[TimelineGame], limits: Mapping[str, Mapping[str, float]]) -> float:
+    """The confidence, in hundredths, from which on all spots fit in a page.
+
+    Args:
+      games: See `write_timeline_page`.
+      limits: For each system and class the confidence from which on spots take their place first.
+    """
+    first, rest = 0, []
+    for half in (half for game in games for half in game.halves):
+        for system, spots in half.spots.items():
+            for spot in spots:
+                limit = limits[system].get(spot.label)
+                if limit is None:
+                    continue
+                if spot.confidence >= limit:
+                    first += 1
+                elif spot.confidence >= LEAST_CONFIDENCE:
+                    rest.append(spot.confidence)
+    room = max(0, MAX_SPOTS - first)
+    if len(rest) <= room:
         return LEAST_CONFIDENCE
-    return max(LEAST_CONFIDENCE, int(100 * confidences[MAX_SPOTS] + 1) / 100)
+    rest.sort(reverse=True)
+    return min(1.0, int(100 * rest[room] + 1) / 100)
