@@ -6,8 +6,7 @@
 A training of several seeds is one program; each seed leaves a complete run folder of its own.
 """
 
-import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -29,25 +28,14 @@ from spotting import (
     timing,
     training,
 )
-from spotting.checkpoints import Checkpoints, num_parameters, stack
+from spotting.checkpoints import num_parameters, stack
 from spotting.data.description import Dataset, write_description
 from spotting.files import write_json_atomic
-from spotting.fit import Schedule, fit, is_finished
-from spotting.logs import RunLog, environment, say
+from spotting.fit import DivergedError, Schedule, fit, is_finished
+from spotting.logs import say
 from spotting.matches import Matches, read_matches, split_offsets
+from spotting.run_folders import KINDS, Run, folders_of_seeds, one_seed, open_runs, scored
 from spotting.validation import make_spotting, make_validation
-
-KINDS = ("confidence", "displacement")
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """One seed: where it lives, and its open log and checkpoints."""
-
-    seed: int
-    workdir: Path
-    log: RunLog
-    checkpoints: dict[str, Checkpoints]
 
 
 def run(config: ConfigDict, workdir: Path, mode: str = "run") -> dict[int, dict[str, Any]]:
@@ -64,16 +52,16 @@ def run(config: ConfigDict, workdir: Path, mode: str = "run") -> dict[int, dict[
 
     Raises:
       InputError: the config, the data, or the folder's earlier contents are unfit.
-      DivergedError: a loss stopped being a number.
+      DivergedError: a seed's loss stopped being a number; the other seeds are finished before.
     """
     settings.check(config)
     if config.devices.distributed:
         parallel.join_processes()
     make_mesh(config)
-    folders = run_folders(config, workdir)
+    folders = folders_of_seeds(config, workdir)
     for seed, folder in folders.items():
         settings.check_workdir(one_seed(config, seed), folder)
-    results = _scored(folders) if mode == "run" else {}
+    results = scored(folders) if mode == "run" else {}
     is_scored = parallel.from_first(np.array([seed in results for seed in config.seeds]))
     if all(is_scored):
         say(f"{workdir}: finished; its figures again")
@@ -86,53 +74,46 @@ def run(config: ConfigDict, workdir: Path, mode: str = "run") -> dict[int, dict[
         for seed, folder in folders.items():
             settings.save(one_seed(config, seed), folder)
             write_description(matches.source, folder)
-    scored = [seed for seed, done in zip(config.seeds, is_scored, strict=True) if done]
-    runs = open_runs(config, workdir, without=scored)
+    finished = [seed for seed, done in zip(config.seeds, is_scored, strict=True) if done]
+    runs = open_runs(config, workdir, without=finished)
+    diverged: dict[int, str] = {}
     try:
         if mode != "evaluate":
             _check_start(config, matches, runs)
         for group in make_groups(config, matches, runs):
             if mode != "evaluate":
-                for kind in KINDS:
-                    train(config, matches, group, kind)
-            if mode != "train":
+                diverged |= _train_both(config, matches, group)
+                group = [one for one in group if one.seed not in diverged]
+            if mode != "train" and group:
                 results |= parallel.first_alone(evaluate_all, config, matches, group) or {}
     finally:
         for one in runs:
-            one.log.close()
-            for keeper in one.checkpoints.values():
-                keeper.close()
-    if mode == "train":
-        return {}
-    parallel.first_alone(outcome.present, config.paper_row, workdir, folders, results)
+            one.close()
+    converged = {seed: folder for seed, folder in folders.items() if seed not in diverged}
+    if mode != "train" and converged:
+        parallel.first_alone(outcome.present, config.paper_row, workdir, converged, results)
+    if diverged:
+        members = [config.seeds.index(seed) for seed in diverged]
+        raise DivergedError("; ".join(diverged.values()), members)
     return results
 
 
-def run_folders(config: ConfigDict, workdir: Path) -> dict[int, Path]:
-    """The run folder of each seed."""
-    if len(config.seeds) == 1:
-        return {config.seeds[0]: workdir}
-    return {seed: workdir / f"seed_{seed}" for seed in config.seeds}
-
-
-def one_seed(config: ConfigDict, seed: int) -> ConfigDict:
-    """The config of a single seed's run."""
-    copy = config.copy_and_resolve_references()
-    copy.seeds = (seed,)
-    return copy
-
-
-def open_runs(config: ConfigDict, workdir: Path, without: Collection[int] = ()) -> list[Run]:
-    """Opens the log and the checkpoints of each seed, but for those `without`."""
-    runs = []
-    for seed, folder in run_folders(config, workdir).items():
-        if seed in without:
-            continue
-        log = RunLog(folder, config.logging.tensorboard)
-        log.write("start", seed=seed, **environment())
-        keepers = {kind: Checkpoints(folder / "checkpoints" / kind) for kind in KINDS}
-        runs.append(Run(seed, folder, log, keepers))
-    return runs
+def _train_both(config: ConfigDict, matches: Matches, group: Sequence[Run]) -> dict[int, str]:
+    """Trains both models of all runs; a seed that diverges is left out, and why is returned."""
+    diverged: dict[int, str] = {}
+    for kind in KINDS:
+        left = [one for one in group if one.seed not in diverged]
+        while left:
+            try:
+                train(config, matches, left, kind)
+                break
+            except DivergedError as error:
+                lost = [left[index].seed for index in error.members]
+                diverged |= {seed: f"seed {seed}: {error}" for seed in lost}
+                left = [one for one in left if one.seed not in lost]
+                if left:
+                    say(f"without seed {', '.join(map(str, lost))}, whose {kind} loss diverged:")
+    return diverged
 
 
 def make_groups(config: ConfigDict, matches: Matches, runs: Sequence[Run]) -> list[list[Run]]:
@@ -309,9 +290,3 @@ def evaluate(config: ConfigDict, matches: Matches, one: Run) -> dict[str, Any]:
 
 def _summary(result: dict[str, Any]) -> dict[str, Any]:
     return {name: {key: value[key] for key in ("loose", "tight")} for name, value in result.items()}
-
-
-def _scored(folders: Mapping[int, Path]) -> dict[int, dict[str, Any]]:
-    """The figures of the seeds that have been scored."""
-    paths = {seed: folder / "metrics.json" for seed, folder in folders.items()}
-    return {seed: settings.read_json(path) for seed, path in paths.items() if path.exists()}

@@ -164,8 +164,8 @@ def fit(
             diverged = np.flatnonzero(~np.isfinite(loss))
             if len(diverged):
                 raise DivergedError(
-                    f"the {name} loss is {loss.tolist()} in epoch {epoch}: lower its learning_rate "
-                    "or rho and start in a new --workdir",
+                    f"the {name} loss is {loss[diverged[0]]} in epoch {epoch}: lower its "
+                    "learning_rate or rho and start in a new --workdir",
                     diverged.tolist(),
                 )
             speed = seeds * schedule.steps * schedule.batch_size / (time.monotonic() - start)

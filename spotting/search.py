@@ -15,12 +15,12 @@ from ml_collections import ConfigDict
 from spotting import evaluation, experiment, search_report, seeds, settings, windows
 from spotting.checkpoints import Checkpoints
 from spotting.errors import InputError
-from spotting.experiment import Run
 from spotting.files import write_json_atomic, write_text_atomic
 from spotting.fit import DivergedError
 from spotting.logs import RunLog, environment, say
 from spotting.matches import Matches, read_matches
 from spotting.reporting.runs import read_log
+from spotting.run_folders import KINDS, Run, one_seed
 from spotting.search_report import Round
 from spotting.validation import make_spotting
 
@@ -53,7 +53,7 @@ def run(config: ConfigDict, workdir: Path) -> ConfigDict:
     settings.check(config)
     if config.devices.distributed:
         raise InputError("a search runs in one process: leave config.devices.distributed out")
-    for kind in experiment.KINDS:
+    for kind in KINDS:
         for name, candidates in config.tune[kind].items():
             for value in candidates:
                 settings.check(_with(config, kind, name, value))
@@ -65,7 +65,7 @@ def run(config: ConfigDict, workdir: Path) -> ConfigDict:
 
     chosen = config.copy_and_resolve_references()
     rounds: list[Round] = []
-    for kind in experiment.KINDS:
+    for kind in KINDS:
         names = [name for name in ORDER if config.tune[kind].get(name)]
         for name in names:
             values = sorted({*config.tune[kind][name], chosen[kind][name]})
@@ -134,7 +134,7 @@ def _scores(matches: Matches, workdir: Path, kind: str, trials: Sequence[ConfigD
 
 def _folder(trial: ConfigDict, workdir: Path, kind: str, seed: int) -> Path:
     """Where a trial's seed trains; displacement is trained for a certain confidence model."""
-    kinds = experiment.KINDS[: experiment.KINDS.index(kind) + 1]
+    kinds = KINDS[: KINDS.index(kind) + 1]
     names = [_name(each, trial[each]) for each in kinds]
     return workdir / "trials" / Path(*names) / f"seed_{seed}"
 
@@ -176,9 +176,7 @@ def _train(matches: Matches, workdir: Path, kind: str, members: Sequence[Member]
                 say(f"diverged: {members[index].folder}")
         finally:
             for one in runs:
-                one.log.close()
-                for keeper in one.checkpoints.values():
-                    keeper.close()
+                one.close()
         done = diverged or range(len(members))
         for index in done:
             score = None if diverged else _logged_score(members[index], kind)
@@ -192,7 +190,7 @@ def _train(matches: Matches, workdir: Path, kind: str, members: Sequence[Member]
 
 def _open(member: Member, workdir: Path, kind: str) -> Run:
     config, seed = member.config, member.seed
-    settings.save(experiment.one_seed(config, seed), member.folder)
+    settings.save(one_seed(config, seed), member.folder)
     log = RunLog(member.folder, config.logging.tensorboard)
     log.write("start", seed=seed, **environment())
     return Run(seed, member.folder, log, _keepers(config, workdir, seed, kind))
@@ -202,7 +200,7 @@ def _keepers(config: ConfigDict, workdir: Path, seed: int, kind: str) -> dict[st
     """The checkpoints of a trial's models up to a kind."""
     return {
         each: Checkpoints(_folder(config, workdir, each, seed) / "checkpoints" / each)
-        for each in experiment.KINDS[: experiment.KINDS.index(kind) + 1]
+        for each in KINDS[: KINDS.index(kind) + 1]
     }
 
 
@@ -228,12 +226,11 @@ def _window_scores(
         keepers = _keepers(config, workdir, seed, "displacement")
         one = Run(seed, folder, RunLog(None), keepers)
         outputs = []
-        for kind in experiment.KINDS:
+        for kind in KINDS:
             params = experiment.restore_best(config, matches, one, kind)
             spot = make_spotting(config, matches, kind, halves, config.inference.border)
             outputs.append(spot(params))
-        for keeper in keepers.values():
-            keeper.close()
+        one.close()
         of_classes = windows.class_scores(
             *outputs,
             truth,

@@ -61,10 +61,12 @@ def tiny_run(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 def tiny_config(root: Path) -> ConfigDict:
-    """A training of seconds."""
+    """A training of seconds, with all that the method has."""
     config = common.get_config()
     config.data.update(root=str(root), features="")
     config.model.update(reduction=(16, 8), levels=2)
+    config.confidence.update(rho=0.2, mixup_alpha=1.0)
+    config.displacement.rho = 0.2
     config.anchors.chunk = 16.0
     config.training.update(batch_size=8, chunks_per_epoch=16, epochs=2, validate_every=1)
     config.inference.segment_chunks = 4

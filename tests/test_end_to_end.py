@@ -7,18 +7,20 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import CLASSES, SPLITS, tiny_config
 
-from spotting import evaluate, experiment, fit
+from spotting import evaluate, experiment, fit, training
 from spotting.data.annotations import read_results
 from spotting.errors import InputError
+from spotting.run_folders import KINDS, open_runs
 
 
 def _best(config, workdir, kind):
     matches = experiment.read_matches(config, workdir)
-    (run,) = experiment.open_runs(config, workdir)
+    (run,) = open_runs(config, workdir)
     return experiment.restore_best(config, matches, run, kind)
 
 
@@ -34,7 +36,7 @@ def test_a_run_leaves_everything(tiny_run, tiny_dataset):
         "tensorboard",
         "thresholds.json",
     }
-    for kind in experiment.KINDS:
+    for kind in KINDS:
         for which in ("best", "latest"):
             assert any((tiny_run / "checkpoints" / kind / which).iterdir())
     metrics = json.loads((tiny_run / "metrics.json").read_text("utf-8"))
@@ -93,7 +95,7 @@ def test_a_stopped_run_goes_on_to_the_same_parameters(
     assert not (tmp_path / "metrics.json").exists()
 
     experiment.run(config, tmp_path)
-    for kind in experiment.KINDS:
+    for kind in KINDS:
         expected = _best(config, tiny_run, kind)
         jax.tree.map(np.testing.assert_array_equal, _best(config, tmp_path, kind), expected)
     both = [json.loads((path / "metrics.json").read_text()) for path in (tmp_path, tiny_run)]
@@ -128,13 +130,39 @@ def test_a_loss_that_is_no_number_stops_the_run(tiny_dataset, tmp_path):
         experiment.run(config, tmp_path)
 
 
+def test_a_seed_that_diverges_leaves_the_others_alone(
+    tiny_run, tiny_dataset, tmp_path, monkeypatch, capsys
+):
+    config = tiny_config(tiny_dataset)
+    config.seeds, config.seeds_at_once = (0, 1), 2
+    original = training.init_state
+
+    def second_is_no_number(seed, *rest):
+        state = original(seed, *rest)
+        worst = jax.tree.map(lambda leaf: leaf * jnp.nan, state.params)
+        return state._replace(params=worst) if seed == 1 else state
+
+    monkeypatch.setattr(training, "init_state", second_is_no_number)
+    for _ in range(2):  # The same command again tries the second seed alone.
+        with pytest.raises(fit.DivergedError, match="seed 1: the confidence loss is nan") as error:
+            experiment.run(config, tmp_path)
+        assert error.value.members == (1,)
+        printed = capsys.readouterr()
+        assert "seed 0: " in printed.out
+        assert "seed 1: " not in printed.out
+    assert "2 seed(s)" not in printed.err
+    metrics = [path / "metrics.json" for path in (tmp_path / "seed_0", tiny_run)]
+    assert metrics[0].read_text() == metrics[1].read_text()
+    assert not (tmp_path / "seed_1" / "metrics.json").exists()
+
+
 def test_without_a_validation_split_the_last_parameters_count(tiny_dataset, tmp_path, capsys):
     config = tiny_config(tiny_dataset)
     config.data.valid = "none"
     config.training.epochs = 1
     experiment.run(config, tmp_path, "train")
     assert "no split 'none'" in capsys.readouterr().err
-    (run,) = experiment.open_runs(config, tmp_path)
+    (run,) = open_runs(config, tmp_path)
     assert run.checkpoints["confidence"].step("best") == 2
 
 

@@ -11,6 +11,7 @@ from conftest import CLASSES, tiny_config
 from spotting import experiment, initial_weights, settings
 from spotting.errors import InputError
 from spotting.keras_weights import to_keras
+from spotting.run_folders import KINDS
 from spotting.trained import load_run
 
 
@@ -23,7 +24,7 @@ def run(tiny_run):
 def standing_still(tiny_dataset):
     """A training that leaves weights as they are."""
     config = tiny_config(tiny_dataset)
-    for kind in experiment.KINDS:
+    for kind in KINDS:
         config[kind].update(learning_rate=0.0, weight_decay=0.0)
     config.training.update(epochs=1, chunks_per_epoch=8, select="last")
     return config

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from spotting import experiment
 from spotting.checkpoints import Checkpoints
+from spotting.run_folders import KINDS
 from spotting.trained import load_run
 
 HERE = Path(__file__).parent
@@ -84,7 +84,7 @@ def unfinished(tiny_run, tmp_path):
 
 def assert_same_models(folder, other):
     ours, theirs = load_run(folder), load_run(other)
-    for kind in experiment.KINDS:
+    for kind in KINDS:
         pairs = (getattr(run, kind).params for run in (ours, theirs))
         differences = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), *pairs)
         assert max(jax.tree.leaves(differences)) < ROUNDING
