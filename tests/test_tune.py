@@ -8,6 +8,7 @@ from conftest import tiny_config
 
 from spotting import (
     experiment,
+    fit,
     fuse,
     fusion,
     predictions,
@@ -21,43 +22,72 @@ from spotting.errors import InputError
 from spotting.search_report import Round
 
 
+def interrupt_displacement(config, workdir, monkeypatch):
+    """Begins a search and stops it after an epoch of its two displacement models."""
+    original, saved = fit.Checkpoints.save, []
+
+    def save(self, which, step, tree):
+        original(self, which, step, tree)
+        if (which, self.directory.name) == ("latest", "displacement"):
+            saved.append(step)
+            if len(saved) == 2:
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit.Checkpoints, "save", save)
+        with pytest.raises(KeyboardInterrupt):
+            search.run(config, workdir)
+
+
 def test_a_search_chooses_writes_and_resumes(tiny_dataset, tmp_path, monkeypatch, capsys):
     config = tiny_config(tiny_dataset)
     config.seeds_at_once = 2
+    for kind in ("confidence", "displacement"):  # SAM and mixup take longer to compile.
+        config[kind].update(dict.fromkeys({"rho", "mixup_alpha"} & {*config[kind]}, 0.0))
     config.tune.confidence.update(
         learning_rate=(1e-3, 1e30), rho=(), weight_decay=(1e-4,), mixup_alpha=()
     )
-    config.tune.displacement.update(learning_rate=(), rho=(), weight_decay=())
+    config.tune.displacement.update(learning_rate=(1e-3,), rho=(), weight_decay=())
     config.tune.window = (2.0, 20.0)
+    interrupt_displacement(config, tmp_path, monkeypatch)
+    assert len(capsys.readouterr().out.split("<- chosen")) == 3
+
     chosen = search.run(config, tmp_path)
-    tables = capsys.readouterr().out
-    assert "1e+30     diverged" in tables
-    assert tables.count("<- chosen") == 3
+    printed = capsys.readouterr()
+    assert printed.err.count("training ") == 1  # What was finished is not trained again.
+    for folder in tmp_path.glob("trials/*/displacement=*/seed_0"):
+        log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+        epochs = [line["epoch"] for line in log if line["kind"] == "train"]
+        assert epochs == [1, 2]  # What was begun went on.
+    assert "1e+30     diverged" in printed.out
+    assert printed.out.count("<- chosen") == 4
     with (tmp_path / "trials.csv").open() as file:
         trials = list(csv.DictReader(file))
-    assert [trial["value"] for trial in trials] == [
-        "0.001",
-        "1e+30",
-        "0.0001",
-        "0.0002",
-        "2.0",
-        "20.0",
+    assert [(trial["parameter"], trial["value"]) for trial in trials] == [
+        ("learning_rate", "0.001"),
+        ("learning_rate", "1e+30"),
+        ("weight_decay", "0.0001"),
+        ("weight_decay", "0.0002"),
+        ("learning_rate", "0.001"),
+        ("learning_rate", "0.002"),
+        ("window", "2.0"),
+        ("window", "20.0"),
     ]
     assert (tmp_path / "search.png").read_bytes().startswith(b"\x89PNG")
 
     # Each choice is the best of its round, and the config that spotting.main takes says so.
-    by_parameter = {}
+    rounds = {}
     for trial in trials:
-        by_parameter.setdefault(trial["parameter"], []).append(trial)
+        rounds.setdefault((trial["model"], trial["parameter"]), []).append(trial)
     best = {
         name: float(max(tried, key=lambda one: np.nan_to_num(float(one["score"]), nan=-1))["value"])
-        for name, tried in by_parameter.items()
+        for name, tried in rounds.items()
     }
     tuned = study.load_config(str(tmp_path / "tuned.py"))
     settings.check(tuned)
-    assert tuned.confidence.learning_rate == best["learning_rate"] == 1e-3
-    assert tuned.confidence.weight_decay == best["weight_decay"]
-    assert tuned.postprocessing.window == (best["window"],)
+    assert best["confidence", "learning_rate"] == 1e-3
+    for (model, name), value in best.items():
+        assert tuned.get(model, tuned.postprocessing)[name] in (value, (value,))
     expected = settings.flatten(chosen.to_dict())
     different = {
         name for name, value in settings.flatten(tuned.to_dict()).items() if value != expected[name]
