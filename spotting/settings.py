@@ -269,8 +269,13 @@ def flatten(tree: dict, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def is_free(name: str) -> bool:
+    """Whether a field says where data is and how it is worked on, not what is computed."""
+    return any(name == free or name.startswith(free + ".") for free in _FREE_FIELDS)
+
+
 def _differs(name: str, old: dict, new: dict) -> bool:
-    if any(name == free or name.startswith(free + ".") for free in _FREE_FIELDS):
+    if is_free(name):
         return False
     missing = object()
     return flatten(old).get(name, missing) != flatten(new).get(name, missing)

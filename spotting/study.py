@@ -19,14 +19,17 @@ from spotting.data.soccernet import open_dataset
 from spotting.errors import InputError
 from spotting.files import write_text_atomic
 from spotting.logs import say
+from spotting.reporting import paper
 from spotting.reporting.runs import spread
 
-_SECTIONS = ("model", "anchors", "training", "confidence", "displacement", "postprocessing")
-_PAPER = (  # its figures are means of five such trainings
-    ("training.epochs", 1000, "epochs"),
-    ("training.chunks_per_epoch", 8192, "chunks an epoch"),
+# Has words of its own in a row's note, or leaves its figures as they are.
+_NOT_NOTED = (
+    "seeds",
+    "training.epochs",
+    "training.chunks_per_epoch",
+    "inference.segment_chunks",
+    "inference.save_predictions",
 )
-_PAPER_SEEDS = 5
 _COLUMNS = (
     ("loose", "with_displacement", "loose"),
     ("tight", "with_displacement", "tight"),
@@ -145,16 +148,12 @@ def _scale_notes(config: ConfigDict, changed: dict[str, Any], scale: ConfigDict)
         notes.append(f"{Fraction(scale.width).limit_denominator(64)} width")
     if scale.depth != 1:
         notes.append(f"transformers at {Fraction(scale.depth).limit_denominator(64)} depth")
-    for name, full, unit in _PAPER:
-        if settings.field(config, name) != full:
-            notes.append(f"{settings.field(config, name):,} of {full:,} {unit}")
+    notes += paper.scale_notes(config.training.epochs, config.training.chunks_per_epoch)
     for name, value in changed.items():
-        known = any(name == field for field, _, _ in _PAPER)
-        if name.split(".")[0] in _SECTIONS and not known:
+        if name not in _NOT_NOTED and not settings.is_free(name):
             notes.append(f"{name}={value}")
-    if len(config.seeds) < _PAPER_SEEDS:
-        notes.append(f"{len(config.seeds)} of {_PAPER_SEEDS} seeds")
-    return notes
+    notes.append(paper.seeds_note(len(config.seeds), len(config.seeds)))
+    return [note for note in notes if note]
 
 
 def _check(rows: Sequence[Row]) -> None:

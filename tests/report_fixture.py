@@ -61,6 +61,7 @@ def make_run(
         scores[variant] = _scores(events, found, dataset.classes)
     write_json_atomic(path / "metrics.json", {"test": scores, "valid": scores})
     config = {"data": {"root": str(root), "features": "", "test": "test"}, "paper_row": paper_row}
+    config["training"] = {"epochs": 40, "chunks_per_epoch": 8192}
     write_json_atomic(path / "config.json", config | {"scale_note": note, "seeds": [seed]})
     write_json_atomic(path / "thresholds.json", dict.fromkeys(dataset.classes, 0.45))
     (path / "log.jsonl").write_text("\n".join(map(json.dumps, _log(skill, generator))) + "\n")

@@ -5,7 +5,6 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -44,7 +43,7 @@ def study(tmp_path_factory, data):
     """Two rows of two seeds, one more seed that failed, and a row without a place in the paper."""
     root = tmp_path_factory.mktemp("study")
     for seed in (0, 1):
-        note = "1 % of the epochs"
+        note = "1/4 width, 5 of 5 seeds"
         report_fixture.make_run(root / f"du/seed_{seed}", data, DU, seed, 0.5, note)
         report_fixture.make_run(root / f"full/seed_{seed}", data, FULL, seed, 0.8, note)
     (root / "full/seed_2").mkdir()
@@ -93,8 +92,9 @@ def test_another_data_set_gets_no_differences(report):
 
 
 def test_title_tells_that_a_study_was_shrunk(report):
+    title = "Action spotting on toy (1/4 width, 40 of 1,000 epochs) (2 of 5 seeds)"
     for name in ("report.md", "report.html"):
-        assert "Action spotting on toy (1 % of the epochs)" in (report / name).read_text()
+        assert title in (report / name).read_text()
 
 
 def test_failed_trainings_are_listed(report):
@@ -423,9 +423,15 @@ def test_snapshot(study, data):
 
 
 def test_a_note_that_another_says_too_is_left_out():
-    def row(*notes):
-        runs = [SimpleNamespace(config={"scale_note": note}) for note in notes]
-        return SimpleNamespace(runs=runs)
+    def row(*notes, epochs=1000, paper_row=DU):
+        training = {"epochs": epochs, "chunks_per_epoch": 8192}
+        configs = [{"scale_note": note, "training": training} for note in notes]
+        runs = tuple(Run(Path("x"), config, {}, (), None) for config in configs)
+        return Row("x", paper_row, Path("x"), runs, ())
 
     rows = [row("1/4 width", "1/4 width, 40 epochs"), row(""), row("1/2 width", "1/4 width")]
-    assert scale_notes(rows) == ["1/4 width, 40 epochs", "1/2 width"]
+    assert scale_notes(rows) == ["1/4 width, 40 epochs", "1/2 width", "1 to 2 of 5 seeds"]
+    assert scale_notes([row(*[""] * 5)]) == []
+    # What a study planned says less than what is there; a run by itself has no note of its own.
+    assert scale_notes([row("5 of 5 seeds", epochs=40)]) == ["40 of 1,000 epochs", "1 of 5 seeds"]
+    assert scale_notes([row("", epochs=40, paper_row="")]) == []

@@ -51,15 +51,18 @@ def test_a_row_is_its_own_config_but_for_what_the_study_sets():
     spec = "configs/te_base_resnet_pca.py:sam_mixup"
     own = study.row_config(plan((spec,)), spec)
     given = {"data.root": "somewhere", "training.epochs": 40, "seeds": (3, 4)}
+    given |= {"data.resample": 1.0, "inference.segment_chunks": 8, "logging.tensorboard": False}
     given |= {"scale.width": 0.25, "scale.depth": 0.5, "displacement.rho": 0.1}
     row = study.row_config(plan((spec,), **given), spec)
     assert row.scale_note == (
-        "1/4 width, transformers at 1/2 depth, 40 of 1,000 epochs, displacement.rho=0.1, "
-        "2 of 5 seeds"
+        "1/4 width, transformers at 1/2 depth, 40 of 1,000 epochs, data.resample=1.0, "
+        "displacement.rho=0.1, 2 of 5 seeds"
     )
     expected = own.copy_and_resolve_references()
     expected.update(seeds=(3, 4), scale_note=row.scale_note)
-    expected.data.root = "somewhere"
+    expected.data.update(root="somewhere", resample=1.0)
+    expected.inference.segment_chunks = 8
+    expected.logging.tensorboard = False
     expected.training.epochs = 40
     expected.displacement.rho = 0.1
     expected.model.update(reduction=(64, 16), width=64, num_heads=2, mlp_dim=256, layers=6)
@@ -117,7 +120,8 @@ def test_a_real_study_resumes(row_files, tiny_run, tmp_path, monkeypatch, capsys
         assert ours == pytest.approx(its, abs=1e-3)
     note = "2 of 1,000 epochs, 16 of 8,192 chunks an epoch, 2 of 5 seeds"
     assert json.loads((row / "seed_1" / "config.json").read_text())["scale_note"] == note
-    assert note in (tmp_path / "study" / "report.md").read_text().splitlines()[0]
+    title = (tmp_path / "study" / "report.md").read_text().splitlines()[0]
+    assert title.endswith("(2 of 1,000 epochs, 16 of 8,192 chunks an epoch) (2 of 5 seeds)")
     # Again, with one seed more: only that one trains.
     trained = []
     original = experiment.train

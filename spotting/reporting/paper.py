@@ -11,7 +11,22 @@ WITHOUT_DISPLACEMENT = "w/o D"
 """How the paper marks results whose post-processing skips the displacement step."""
 
 
-CHUNKS_PER_EPOCH = 8192
+EPOCHS, CHUNKS_PER_EPOCH, SEEDS = 1000, 8192, 5
+"""Of each training, and how many trainings a figure is the mean of."""
+
+
+def scale_notes(epochs: int, chunks_per_epoch: int) -> list[str]:
+    """What makes trainings shorter or longer than the paper's, in words."""
+    sizes = ((epochs, EPOCHS, "epochs"), (chunks_per_epoch, CHUNKS_PER_EPOCH, "chunks an epoch"))
+    return [f"{ours:,} of {full:,} {unit}" for ours, full, unit in sizes if ours != full]
+
+
+def seeds_note(fewest: int, most: int) -> str:
+    """What makes rows of so many trainings less than the paper's, in words; "" if nothing does."""
+    if fewest >= SEEDS:
+        return ""
+    count = fewest if fewest == most else f"{fewest} to {most}"
+    return f"{count} of {SEEDS} seeds"
 
 
 class PaperSpeed(NamedTuple):

@@ -210,11 +210,23 @@ def _distinct_names(rows: list[Row]) -> list[Row]:
 
 
 def scale_notes(rows: Sequence[Row]) -> list[str]:
-    """What shrank the studies that the rows belong to, each note once; empty at full scale.
+    """What makes the rows other than the paper's, each note once; empty at full scale.
 
     A row that was run by itself says less than its study, and what another note says too is left
-    out.
+    out. Seeds are counted as they are: of a study's some may be missing.
     """
-    notes = dict.fromkeys(run.config.get("scale_note", "") for row in rows for run in row.runs)
+    notes = dict.fromkeys(_scale_note(row, run) for row in rows for run in row.runs)
     parts = {note: set(note.split(", ")) for note in notes if note}
-    return [note for note, own in parts.items() if not any(own < other for other in parts.values())]
+    kept = [note for note, own in parts.items() if not any(own < other for other in parts.values())]
+    counts = [len(row.runs) for row in rows if row.paper_row and row.runs]
+    seeds = paper.seeds_note(min(counts), max(counts)) if counts else ""
+    return [*kept, seeds] if seeds else kept
+
+
+def _scale_note(row: Row, run: Run) -> str:
+    """A run's own note, completed where it is to reproduce a row of the paper; without seeds."""
+    own = [part for part in run.config.get("scale_note", "").split(", ") if part]
+    training = run.config.get("training")
+    if row.paper_row and training:
+        own += paper.scale_notes(training["epochs"], training["chunks_per_epoch"])
+    return ", ".join(part for part in dict.fromkeys(own) if not part.endswith(" seeds"))
