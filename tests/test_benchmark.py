@@ -1,15 +1,15 @@
 import dataclasses
 import json
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import pytest
 
 from configs import common, te_base_resnet_pca, unet_combination, unet_resnet_pca
-from spotting import benchmark, settings
+from spotting import benchmark, cli, settings
 from spotting.benchmarks import device, row, scoring, work
 from spotting.errors import InputError
-from spotting.files import write_json_atomic
 
 
 def test_products_are_counted():
@@ -44,19 +44,31 @@ def test_functions_take_turns(monkeypatch):
     assert all(0 <= taken < 1 for taken in times)
 
 
-def test_a_row_is_measured_in_each_way(monkeypatch, tmp_path):
-    monkeypatch.setattr(device, "_ROUNDS", (1, 1))
-    monkeypatch.setattr(row, "_CPU_WORK", 0)
-    monkeypatch.setattr(device, "_CPU_MATRIX", 64)
-    monkeypatch.setattr(device, "_CPU_ARRAY", 64)
-    monkeypatch.setattr(row, "_HALVES", 1)
-    monkeypatch.setattr(row, "_HALF_SECONDS", 60.0)
-    monkeypatch.setattr(row, "ABLATIONS", {name: row.ABLATIONS[name] for name in ("plain", "SAM")})
+@pytest.fixture(scope="module")
+def config():
+    """Of a network that is measured within seconds."""
     config = unet_resnet_pca.get_config()
     config.model.update(reduction=(8, 4), levels=1)
     config.anchors.chunk = 4.0
     config.training.batch_size = 4
-    found = row.measure(config, seeds=2, say=lambda text: None)
+    return config
+
+
+@pytest.fixture(scope="module")
+def found(config):
+    """What is measured of it, two seeds together."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(device, "_ROUNDS", (1, 1))
+        patch.setattr(device, "_CPU_MATRIX", 64)
+        patch.setattr(device, "_CPU_ARRAY", 64)
+        patch.setattr(row, "_CPU_WORK", 0)
+        patch.setattr(row, "_HALVES", 1)
+        patch.setattr(row, "_HALF_SECONDS", 60.0)
+        patch.setattr(row, "ABLATIONS", {name: row.ABLATIONS[name] for name in ("plain", "SAM")})
+        return row.measure(config, seeds=2, say=lambda text: None)
+
+
+def test_a_row_is_measured_in_each_way(config, found):
     assert list(found.epochs) == ["plain", "SAM"]
     assert found.batch_size == 4
     assert found.work.gradient_flop > found.work.forward_flop > 0
@@ -75,8 +87,81 @@ def test_a_row_is_measured_in_each_way(monkeypatch, tmp_path):
     table = benchmark.row_table(found)
     assert "1,447" in table  # the paper's chunks per second
     assert [line for line in table.splitlines() if line.endswith("8.1 s")]  # its epoch with SAM
-    write_json_atomic(tmp_path / "row.json", dataclasses.asdict(found))
-    assert json.loads((tmp_path / "row.json").read_text())["parameters"] == found.parameters
+
+
+@pytest.fixture
+def run_benchmark(found, monkeypatch, capsys):
+    """Runs the command with measurements that take no time; gives what was asked and printed."""
+
+    def run(*arguments):
+        asked = []
+        monkeypatch.setattr(
+            row, "measure", lambda config, seeds, say: asked.append((config, seeds)) or found
+        )
+        scored = scoring.Scoring(0.25, 0.125, 0.0625)
+        monkeypatch.setattr(scoring, "measure", lambda say: scored)
+        monkeypatch.setattr("sys.argv", ["benchmark", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.run_flags(benchmark.main, benchmark._FLAGS)
+        benchmark._FLAGS.unparse_flags()
+        for name in ("config", "all", "dtype", "seeds", "json"):
+            benchmark._FLAGS[name].unparse()
+        return asked, ended.value.code, *capsys.readouterr()
+
+    caches = jax.config.jax_enable_compilation_cache
+    yield run
+    jax.config.update("jax_enable_compilation_cache", caches)
+
+
+def test_the_command_measures_all_networks_and_writes_them_down(run_benchmark, found, tmp_path):
+    file = tmp_path / "speed.json"
+    asked, status, out, _ = run_benchmark(
+        "--all", "--dtype=bfloat16", "--seeds=3", f"--json={file}"
+    )
+    assert not status
+    assert {config.paper_row for config, _ in asked} == {
+        f"{method}+SAM+mixup {features}"
+        for method, features in (
+            ("DU", "ResNet+PCA"),
+            ("DU", "Combination"),
+            ("DTES", "ResNet+PCA"),
+            ("DTEB", "ResNet+PCA"),
+        )
+    }
+    assert {seeds for _, seeds in asked} == {3}
+    dtypes = {(config.model.dtype, config.data.resident_dtype) for config, _ in asked}
+    assert dtypes == {("bfloat16", "bfloat16")}
+    assert out.count("matrix products alone") == 4
+    figures = json.loads(file.read_text())
+    assert figures["rows"] == [json.loads(json.dumps(dataclasses.asdict(found)))] * 4
+    assert figures["scoring"]["average_map"] == 0.0625
+    assert figures["environment"]["device"]
+    assert len(figures["paper"]) == 8
+
+
+def test_the_command_measures_one_row_as_its_config_has_it(run_benchmark):
+    path = Path(__file__).parents[1] / "configs" / "unet_combination.py"
+    asked, status, out, _ = run_benchmark(f"--config={path}")
+    ((config, seeds),) = asked
+    assert not status
+    assert config.data.features == unet_combination.get_config().data.features
+    assert (config.model.dtype, seeds) == ("float32", 1)
+    assert "0.06 s" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--all", f"--config={unet_combination.__file__}"], "leave --config out, or --all"),
+        ([], "--config=configs/NAME.py is missing"),
+        (["--dtype=float16"], "see --help"),
+        (["--seeds=0"], "see --help"),
+    ],
+)
+def test_what_the_command_does_not_take(run_benchmark, arguments, message):
+    asked, status, _, err = run_benchmark(*arguments)
+    assert (asked, status) == ([], 2)
+    assert message in err
 
 
 def test_scoring_is_measured(monkeypatch):

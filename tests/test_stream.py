@@ -9,6 +9,7 @@ from scipy.stats import chisquare
 from stream_fixture import CHUNK_FRAMES, marks, write_matches
 from test_blocks import follows_the_law
 
+from spotting.__main__ import COMMANDS
 from spotting.anchors import NO_EVENT, event_offsets
 from spotting.data import builder, prepared, resident, stream
 from spotting.data.soccernet import label_matrix, open_dataset, read_split
@@ -188,5 +189,7 @@ cli.run(main)
 
 def test_the_rest_does_without_tensorflow():
     modules = "resident, transforms, loader, survey, storage, download, blocks"
-    done = run_without_tensorflow(f"from spotting.data import {modules}\nimport spotting.prepare")
+    commands = ", ".join(COMMANDS)
+    code = f"from spotting.data import {modules}\nfrom spotting import experiment, {commands}"
+    done = run_without_tensorflow(code)
     assert done.returncode == 0, done.stderr
