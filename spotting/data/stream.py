@@ -1,7 +1,10 @@
 """Chunks streamed from prepared data by tf.data, for splits that fit in no memory.
 
 `blocks` says which chunks there are and what must be read for them; this module reads, cuts,
-shuffles and batches. What it gives is a function of the seed, the process and the position alone.
+shuffles and batches. What it gives is a function of the seed, the process, the number of processes
+and the position alone. Any number of processes cuts the same chunks in a pass, but which of them
+meet in a batch depends on it: a streamed training is the same one on any number of devices, and
+another draw of the same law on another number of processes.
 """
 
 import collections
