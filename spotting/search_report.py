@@ -47,6 +47,12 @@ class Round(NamedTuple):
         return self.values[int(np.nanargmax(self.means))]
 
     @property
+    def is_open(self) -> bool:
+        """Whether a value beyond those tried, which are two or more, may be better yet."""
+        lowest = self.best == self.values[0] and self.best > 0
+        return len(self.values) > 1 and (lowest or self.best == self.values[-1])
+
+    @property
     def title(self) -> str:
         """Model and parameter as people read them."""
         return f"{self.model}: {self.parameter.replace('_', ' ')}"
@@ -59,7 +65,9 @@ def table(done: Round) -> str:
         cell = "diverged" if math.isnan(scores.mean()) else f"{scores.mean():.2f}"
         if len(scores) > 1 and cell != "diverged":
             cell += f" ± {scores.std(ddof=1):.2f}"
-        mark = "  <- chosen" if value == done.best else ""
+        mark = ""
+        if value == done.best:
+            mark = "  <- chosen" + (": no value beyond it was tried" if done.is_open else "")
         lines.append(f"  {value:<10g}{cell:>8}{mark}")
     return "\n".join(lines)
 

@@ -119,8 +119,25 @@ def test_report_of_a_round():
     assert search_report.table(done).splitlines()[-3:] == [
         "  0         55.00 ± 7.07",
         "  0.5       diverged",
-        "  2         70.00 ± 0.00  <- chosen",
+        "  2         70.00 ± 0.00  <- chosen: no value beyond it was tried",
     ]
+
+
+@pytest.mark.parametrize(
+    ("values", "best", "is_open"),
+    [
+        ([1.0, 2.0, 3.0], 1, False),
+        ([1.0, 2.0, 3.0], 0, True),
+        ([1.0, 2.0, 3.0], 2, True),
+        ([0.0, 2.0, 3.0], 0, False),  # There is nothing below 0.
+        ([2.0], 0, False),
+    ],
+)
+def test_the_best_at_an_end_of_the_list_is_pointed_out(values, best, is_open):
+    scores = np.eye(len(values))[[best]].T
+    done = Round("confidence", "rho", "loose average-mAP", values, (0,), scores)
+    assert done.is_open == is_open
+    assert ("no value beyond" in search_report.table(done)) == is_open
 
 
 def test_windows_per_class():
