@@ -7,6 +7,7 @@ name inside is models/spotter.py.
 import dataclasses
 import os
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from spotting.data.checks import first_nonfinite
 from spotting.errors import InputError
 from spotting.nms import NO_SPOT
 from spotting.postprocessing import Suppression, score_map
+from spotting.reading import read_object
 from spotting.trained import Model, TrainedRun, load_run
 
 THRESHOLDS_FILE = "thresholds.json"
@@ -72,9 +74,8 @@ class Spotter:
         self.feature_dim = run.source.feature_dim
         self.features = run.source.features
         self.data = run.source.name
-        path = run.workdir / THRESHOLDS_FILE
-        self.thresholds: Mapping[str, float] | None = (
-            settings.read_json(path) if path.is_file() else None
+        self.thresholds: Mapping[str, float] | None = _read_thresholds(
+            run.workdir / THRESHOLDS_FILE
         )
         self._run = run
         self._suppression = suppression or settings.suppression(run.config)
@@ -202,3 +203,13 @@ class Spotter:
             return features  # Perhaps memory-mapped; the transform would read it all.
         rates = run.source.frame_rate, run.dataset.frame_rate
         return transforms.apply([features], rates[:1], rates[1], run.normalization)
+
+
+def _read_thresholds(path: Path) -> dict[str, float] | None:
+    """Each class's threshold as a run left it; None without the file."""
+    if not path.is_file():
+        return None
+    thresholds = read_object(path)
+    if not all(isinstance(value, float | int) for value in thresholds.values()):
+        raise InputError(f"{path}: not a number for each class; run --mode=evaluate again")
+    return thresholds

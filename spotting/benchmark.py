@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 from ml_collections import ConfigDict
 
-from spotting import cli
+from spotting import cli, ranges
 from spotting.errors import InputError
 from spotting.files import write_json_atomic
 from spotting.reporting import paper
@@ -86,6 +86,7 @@ def _configs() -> Iterable[ConfigDict]:
     else:
         configs = [cli.required_config(_FLAGS)]
     for config in configs:
+        ranges.check(config)
         if _FLAGS.dtype:
             config.model.dtype = config.data.resident_dtype = _FLAGS.dtype
     return configs

@@ -77,6 +77,9 @@ def run_flags(main: Callable[[], int | None], values: flags.FlagValues) -> None:
             raise InputError(f"the config has no such field: {reason}") from error
         except flags.Error as error:
             raise InputError(f"{_last_line(error)}; see --help") from error
+        except Exception as error:  # whatever the config file may do
+            reason = f"{type(error).__name__}: {error}"
+            raise InputError(f"the config file fails with {reason}") from error
         if unknown:
             raise InputError(f"unknown argument {unknown[0]!r}; see --help")
         return main()
@@ -96,7 +99,9 @@ def required_config(values: flags.FlagValues) -> ConfigDict:
         raise InputError("--config=configs/NAME.py is missing; see --help")
     if not isinstance(values.config, ConfigDict):
         name = config_flags.get_config_filename(values["config"])
-        raise InputError(f"--config={name}: no such file")
+        is_there = Path(name.partition(":")[0]).is_file()
+        reason = "its get_config() returns no ConfigDict" if is_there else "no such file"
+        raise InputError(f"--config={name}: {reason}")
     return values.config
 
 

@@ -7,7 +7,7 @@ The classes are those of DIR/dataset.json, without such a file SoccerNet-v2's 17
 over tolerances of 5 to 60 s, tight over 1 to 5 s; at1, at2 and at5 have one tolerance of so many s.
 """
 
-import json
+import math
 import os
 import sys
 import unicodedata
@@ -29,6 +29,7 @@ from spotting.data.annotations import (
 from spotting.data.description import DESCRIPTION_FILE, HALVES, describe_dataset
 from spotting.errors import InputError
 from spotting.files import write_json_atomic
+from spotting.reading import parse_json
 
 TOLERANCES: Mapping[str, Sequence[float]] = {
     "loose": metrics.LOOSE,
@@ -82,6 +83,7 @@ def main() -> None:
     games = Games(events, predictions)
     _warn_of_others("annotations", games.events, classes)
     _warn_of_others("predictions", games.predictions, classes)
+    _warn_of_nan(games.predictions)
     scores = score(games, classes)
     print(_table(games, classes, scores))
     if arguments.json:
@@ -93,10 +95,7 @@ def _read_classes(labels: Path) -> tuple[str, ...]:
     path = labels / DESCRIPTION_FILE
     if not path.is_file():
         return SOCCERNET_CLASSES
-    try:
-        description = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise InputError(f"{path}: not JSON: {error}") from error
+    description = parse_json(path.read_bytes(), path)
     classes = description.get("classes") if isinstance(description, dict) else None
     if not isinstance(classes, list) or not classes:
         raise InputError(f'{path}: no list "classes" in it')
@@ -167,6 +166,13 @@ def _warn_of_others(
     if others:
         counts = [f"{label} {count}" for label, count in others.most_common()]
         _warn(f"{what} of other classes, left out ({others.total()}): {_some(counts)}")
+
+
+def _warn_of_nan(games: Mapping[str, Sequence[Prediction]]) -> None:
+    """Counts the predictions that the official evaluator reads, but takes for none."""
+    count = sum(math.isnan(action.confidence) for actions in games.values() for action in actions)
+    if count:
+        _warn(f"predictions whose confidence is NaN, which count as none ({count})")
 
 
 def _halves(games: Mapping[str, Sequence[Event | Prediction]]) -> Iterable[list]:

@@ -23,6 +23,7 @@ from spotting import (
     outcome,
     parallel,
     predictions,
+    ranges,
     seeds,
     settings,
     timing,
@@ -54,7 +55,7 @@ def run(config: ConfigDict, workdir: Path, mode: str = "run") -> dict[int, dict[
       InputError: the config, the data, or the folder's earlier contents are unfit.
       DivergedError: a seed's loss stopped being a number; the other seeds are finished before.
     """
-    settings.check(config)
+    ranges.check(config)
     if config.devices.distributed:
         parallel.join_processes()
     make_mesh(config)
@@ -65,21 +66,22 @@ def run(config: ConfigDict, workdir: Path, mode: str = "run") -> dict[int, dict[
     is_scored = parallel.from_first(np.array([seed in results for seed in config.seeds]))
     if all(is_scored):
         say(f"{workdir}: finished; its figures again")
-        if parallel.is_first():
-            outcome.show(config.paper_row or workdir.name, folders, results)
+        parallel.first_alone(outcome.present, config.paper_row, workdir, folders, results, False)
         return results
 
     matches = read_matches(config, workdir)
-    if parallel.is_first():
-        for seed, folder in folders.items():
-            settings.save(one_seed(config, seed), folder)
-            write_description(matches.source, folder)
+    ranges.check_window(config, len(matches.classes))
     finished = [seed for seed, done in zip(config.seeds, is_scored, strict=True) if done]
     runs = open_runs(config, workdir, without=finished)
     diverged: dict[int, str] = {}
     try:
         if mode != "evaluate":
             _check_start(config, matches, runs)
+        if parallel.is_first():
+            # Not before: a folder with a config takes no other.
+            for seed, folder in folders.items():
+                settings.save(one_seed(config, seed), folder)
+                write_description(matches.source, folder)
         for group in make_groups(config, matches, runs):
             if mode != "evaluate":
                 diverged |= _train_both(config, matches, group)

@@ -23,6 +23,7 @@ from spotting.data.soccernet import Half
 from spotting.errors import InputError
 from spotting.files import write_json_atomic
 from spotting.postprocessing import Suppression
+from spotting.reading import read_object
 from spotting.reporting.runs import Run
 
 _CANDIDATES = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 15.0, 20.0, 25.0, 30.0, 40.0)
@@ -151,6 +152,8 @@ def fuse(
 
 def _member(path: Path) -> Member:
     config = settings.load(path)
+    if not (path / "metrics.json").is_file():
+        raise InputError(f"{path}: metrics.json is missing; run it with --mode=evaluate")
     root = Run(path, config.to_dict(), {}, (), None).data_root
     dataset = describe_dataset(root, config.data.features or None)
     return Member(path, config, dataset, config.data.resample or dataset.frame_rate)
@@ -201,7 +204,7 @@ def _table(paths: Sequence[Path], workdir: Path, result: dict[str, Any]) -> str:
     lines = [f"{'average-mAP':<{width}}{'weight':>8}{titles}"]
     weights = [f"{weight:.2f}" for weight in config.fusion.weights]
     for path, weight in zip((*paths, workdir), (*weights, ""), strict=True):
-        scores = settings.read_json(path / "metrics.json")
+        scores = read_object(path / "metrics.json")
         cells = ""
         for split in splits:
             figures = scores[split]["with_displacement"]

@@ -24,7 +24,7 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from spotting import cli, settings
+from spotting import cli, ranges, settings
 from spotting.checkpoints import Checkpoints, num_parameters
 from spotting.data.description import describe_dataset
 from spotting.data.transforms import transformed
@@ -66,7 +66,7 @@ def import_models(models: Sequence[Path], config: ConfigDict, workdir: Path) -> 
     Raises:
       InputError: a model cannot be read, does not fit the config, or is in the folder already.
     """
-    settings.check(config)
+    ranges.check(config)
     settings.check_workdir(config, workdir)
     imported = {}
     for path in models:

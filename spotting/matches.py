@@ -55,6 +55,7 @@ def read_matches(config: ConfigDict, workdir: Path) -> Matches:
     folder = settings.prepared_dir(config, source)
     parallel.first_alone(fit_once, source, transform, folder)
     normalization = fit_once(source, transform, folder)
+    _warn_of_shared_games(config, source)
     splits = {}
     for split in ("train", "valid", "test"):
         name = config.data[split]
@@ -70,6 +71,17 @@ def read_matches(config: ConfigDict, workdir: Path) -> Matches:
     for split, halves in splits.items():
         check_finite(halves, lambda i, n, split=split: line.show(f"checking {split}: {i}/{n}"))
     return Matches(source, dataset, splits)
+
+
+def _warn_of_shared_games(config: ConfigDict, source: Dataset) -> None:
+    train = set(source.splits.get(config.data.train, ()))
+    for split in ("valid", "test"):
+        shared = sorted(train & set(source.splits.get(config.data[split], ())))
+        if shared:
+            say(
+                f"warning: {source.root}: {len(shared)} games of the {split} split, such as "
+                f"{shared[0]}, are trained on too: its figures will be too good"
+            )
 
 
 def split_offsets(config: ConfigDict, dataset: Dataset, halves: Sequence[Half]) -> list[np.ndarray]:

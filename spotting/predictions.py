@@ -13,6 +13,11 @@ import numpy as np
 from spotting.data.soccernet import Half
 from spotting.errors import InputError
 from spotting.files import write_npz_atomic
+from spotting.reading import read_npz
+
+_REMEDY = (
+    "train with config.inference.save_predictions, or with --mode=evaluate spot the matches again"
+)
 
 
 class Prediction(NamedTuple):
@@ -46,22 +51,35 @@ def load(workdir: Path, split: str) -> dict[tuple[str, int], Prediction]:
     """Predictions by game and number of the half.
 
     Raises:
-      InputError: the run has none, or the file is not complete.
+      InputError: the run has none, or the file is damaged or not such a file.
     """
     path = path_of(workdir, split)
     if not path.exists():
-        raise InputError(
-            f"{path}: not there; train with config.inference.save_predictions, or with "
-            "--mode=evaluate spot the matches again"
-        )
+        raise InputError(f"{path}: not there; {_REMEDY}")
+    arrays = read_npz(path, path, _REMEDY)
+    found: dict[tuple[str, int], Prediction] = {}
     try:
-        with np.load(path) as arrays:
-            names = [name.removesuffix("|confidence") for name in arrays if "|conf" in name]
-            found = {}
-            for name in names:
-                game, _, number = name.rpartition("|")
-                values = (arrays[f"{name}|{kind}"] for kind in Prediction._fields)
-                found[game, int(number)] = Prediction(*values)
-    except (ValueError, KeyError, OSError) as error:
-        raise InputError(f"{path}: not a run's predictions: {error}") from error
+        for name in arrays:
+            # A game's path may hold any character, the separator too.
+            half, _, kind = name.rpartition("|")
+            game, _, number = half.rpartition("|")
+            if kind not in Prediction._fields or number not in ("1", "2"):
+                raise ValueError(f"{name!r} is in it")
+            values = Prediction(*(arrays[f"{half}|{field}"] for field in Prediction._fields))
+            if not _fit(values):
+                raise ValueError(f"{half!r} has arrays of {_described(values)}")
+            found[game, int(number)] = values
+    except (KeyError, ValueError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else error
+        raise InputError(f"{path}: not a run's predictions: {reason}; {_REMEDY}") from error
     return found
+
+
+def _fit(values: Prediction) -> bool:
+    """Whether the arrays are what `save` is given of a half."""
+    floats = all(np.issubdtype(array.dtype, np.floating) for array in values)
+    return floats and values.confidence.ndim == 2 and len({array.shape for array in values}) == 1
+
+
+def _described(values: Prediction) -> str:
+    return " and ".join(f"{array.dtype} {array.shape}" for array in values)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 from ml_collections import ConfigDict
 
-from spotting import cli, settings, timing
+from spotting import cli, ranges, settings, timing
 from spotting.data.checks import MissingData
 from spotting.data.description import LABELLED_SPLITS, Dataset, describe_dataset
 from spotting.data.soccernet import open_dataset
@@ -50,6 +50,7 @@ def main() -> int:
 
 def prepare(config: ConfigDict, download: bool = False) -> int:
     """Checks and prepares the data of a config; returns the exit status."""
+    ranges.check(config)
     root, features = config.data.root or None, config.data.features or None
     transform = settings.transform(config)
     if download:

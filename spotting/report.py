@@ -16,7 +16,7 @@ from spotting import cli
 from spotting.files import write_text_atomic
 from spotting.reporting import sections
 from spotting.reporting.page import page
-from spotting.reporting.runs import read_rows
+from spotting.reporting.runs import REPORT_FILE, read_rows
 from spotting.reporting.study import Study, read_study
 from spotting.reporting.tables import to_html, to_markdown
 
@@ -37,8 +37,8 @@ def write_report(directories: Sequence[Path], output: Path) -> Path:
     study = read_study(read_rows(directories), progress=lambda line: print(line, file=sys.stderr))
     parts = sections.all_sections(study)
     write_text_atomic(output / "report.md", _markdown(study, parts))
-    write_text_atomic(output / "report.html", _html(study, parts))
-    return output / "report.html"
+    write_text_atomic(output / REPORT_FILE, _html(study, parts))
+    return output / REPORT_FILE
 
 
 def _html(study: Study, parts: Sequence[sections.Section]) -> str:

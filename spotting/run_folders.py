@@ -7,9 +7,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from spotting import settings
 from spotting.checkpoints import Checkpoints
+from spotting.errors import InputError
 from spotting.logs import RunLog, environment
+from spotting.reading import read_object
 
 KINDS = ("confidence", "displacement")
 
@@ -58,6 +59,17 @@ def open_runs(config: ConfigDict, workdir: Path, without: Collection[int] = ()) 
 
 
 def scored(folders: Mapping[int, Path]) -> dict[int, dict[str, Any]]:
-    """What metrics.json holds, for each seed that has one."""
+    """What metrics.json holds, for each seed that has one; InputError if one is unsound."""
     paths = {seed: folder / "metrics.json" for seed, folder in folders.items()}
-    return {seed: settings.read_json(path) for seed, path in paths.items() if path.exists()}
+    return {seed: _figures(path) for seed, path in paths.items() if path.exists()}
+
+
+def _figures(path: Path) -> dict[str, Any]:
+    splits = read_object(path)
+    try:
+        for figures in splits.values():
+            for variant in ("with_displacement", "without_displacement"):
+                sum(figures[variant][measure] for measure in ("loose", "tight"))
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path}: its figures are incomplete; delete it and run again") from error
+    return splits

@@ -12,13 +12,14 @@ from typing import NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from spotting import evaluation, experiment, search_report, seeds, settings, windows
+from spotting import evaluation, experiment, ranges, search_report, seeds, settings, windows
 from spotting.checkpoints import Checkpoints
 from spotting.errors import InputError
 from spotting.files import write_json_atomic, write_text_atomic
 from spotting.fit import DivergedError
 from spotting.logs import RunLog, environment, say
 from spotting.matches import Matches, read_matches
+from spotting.reading import read_object
 from spotting.reporting.runs import read_log
 from spotting.run_folders import KINDS, Run, one_seed
 from spotting.search_report import Round
@@ -50,13 +51,13 @@ def run(config: ConfigDict, workdir: Path) -> ConfigDict:
       InputError: the config or the data is unfit, or there is no validation split.
       ArithmeticError: not one value of a round could be trained with.
     """
-    settings.check(config)
+    ranges.check(config)
     if config.devices.distributed:
         raise InputError("a search runs in one process: leave config.devices.distributed out")
     for kind in KINDS:
         for name, candidates in config.tune[kind].items():
             for value in candidates:
-                settings.check(_with(config, kind, name, value))
+                ranges.check(_with(config, kind, name, value))
     settings.check_workdir(config, workdir)
     matches = read_matches(config, workdir)
     if not matches.splits.get("valid"):
@@ -128,7 +129,7 @@ def _scores(matches: Matches, workdir: Path, kind: str, trials: Sequence[ConfigD
         progress = [_latest_step(member, kind) for member in pending]
         for group in seeds.in_groups(pending, progress, most):
             _train(matches, workdir, kind, group)
-    scores = [settings.read_json(_score_file(member))["score"] for member in members]
+    scores = [read_object(_score_file(member))["score"] for member in members]
     return np.array(scores, float).reshape(len(trials), -1)
 
 

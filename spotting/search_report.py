@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
-from spotting import settings
+from spotting import ranges
 from spotting.files import atomic_file
 
 _LEFT_OUT = ("scale_note", "tune.")  # of the config that is written
@@ -117,10 +117,10 @@ def config_file(chosen: ConfigDict, workdir: Path) -> str:
     """A config file of the values chosen: what differs from configs/common.py."""
     from configs import common
 
-    usual = settings.flatten(common.get_config().to_dict())
+    usual = ranges.flatten(common.get_config().to_dict())
     changes = [
         f"    config.{name} = {value!r}"
-        for name, value in settings.flatten(chosen.to_dict()).items()
+        for name, value in ranges.flatten(chosen.to_dict()).items()
         if not name.startswith(_LEFT_OUT) and usual.get(name) != value
     ]
     return "\n".join(

@@ -1,6 +1,7 @@
-"""Reading a config: range checks, the network and the run it describes, and its JSON copy."""
+"""Reading a config: the network and the run it describes, and its JSON copy."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from spotting.errors import InputError
 from spotting.files import write_json_atomic
 from spotting.models import spotter
 from spotting.postprocessing import Suppression
+from spotting.ranges import check, flatten
+from spotting.reading import read_object
 from spotting.training import Hyper, OptimizerSettings
 
 CONFIG_FILE = "config.json"
@@ -30,92 +33,6 @@ _FREE_FIELDS = (
     "seeds_at_once",
     "tune",
 )
-
-_POSITIVE = (
-    "model.projection",
-    "model.levels",
-    "model.layers",
-    "model.width",
-    "model.num_heads",
-    "model.mlp_dim",
-    "anchors.chunk",
-    "anchors.confidence_radius",
-    "anchors.displacement_radius",
-    "anchors.huber_threshold",
-    "training.batch_size",
-    "training.chunks_per_epoch",
-    "training.epochs",
-    "training.validate_every",
-    "training.adam_eps",
-    "training.sam_eps",
-    "inference.min_kept",
-    "inference.segment_chunks",
-    "postprocessing.displacement_window",
-    "postprocessing.f1_tolerance",
-)
-_NOT_NEGATIVE = (
-    "confidence.learning_rate",
-    "confidence.weight_decay",
-    "confidence.rho",
-    "confidence.mixup_alpha",
-    "displacement.learning_rate",
-    "displacement.weight_decay",
-    "displacement.rho",
-    "inference.border",
-    "inference.valid_border",
-    "data.resample",
-    "devices.count",
-    "postprocessing.soft_threshold",
-    "seeds_at_once",
-)
-_FRACTIONS = (
-    "anchors.positive_share",
-    "training.end_fraction",
-    "training.adam_b1",
-    "training.adam_b2",
-)
-_CHOICES = {
-    "model.trunk": ("unet", "transformer"),
-    "model.dtype": ("float32", "bfloat16"),
-    "data.event_time": ("gameTime", "position"),
-    "data.loader": ("auto", "resident", "stream"),
-    "data.resident_dtype": ("float32", "float16", "bfloat16"),
-    "data.storage": ("float32", "float16", "bfloat16"),
-    "data.normalize": ("none", "max_abs", "standard"),
-    "training.select": ("best", "last"),
-    "postprocessing.nms": ("hard", "soft"),
-    "tune.measure": ("loose", "tight"),
-}
-
-
-def field(config: ConfigDict, name: str) -> Any:
-    """The value at a dotted name."""
-    for part in name.split("."):
-        config = config[part]
-    return config
-
-
-def check(config: ConfigDict) -> None:
-    """Raises InputError, naming the field, for a value out of its range."""
-    for name in _POSITIVE:
-        _require(config, name, field(config, name) > 0, "greater than 0")
-    for name in _NOT_NEGATIVE:
-        _require(config, name, field(config, name) >= 0, "0 or more")
-    for name in _FRACTIONS:
-        _require(config, name, 0 <= field(config, name) <= 1, "between 0 and 1")
-    for name, choices in _CHOICES.items():
-        _require(config, name, field(config, name) in choices, f"one of {', '.join(choices)}")
-    seeds = config.seeds
-    _require(config, "seeds", len(seeds) > 0 and len(set(seeds)) == len(seeds), "distinct seeds")
-    _require(config, "model.reduction", min(config.model.reduction, default=0) > 0, "positive")
-    training = config.training
-    _require(
-        config,
-        "training.chunks_per_epoch",
-        training.chunks_per_epoch % training.batch_size == 0,
-        f"a multiple of training.batch_size, {training.batch_size}",
-    )
-    suppression(config)
 
 
 def check_chunk(config: ConfigDict, frame_rate: float) -> int:
@@ -135,11 +52,6 @@ def check_chunk(config: ConfigDict, frame_rate: float) -> int:
             f"{config.model.num_heads}"
         )
     return chunk_frames
-
-
-def _require(config: ConfigDict, name: str, holds: bool, what: str) -> None:
-    if not holds:
-        raise InputError(f"config.{name} is {field(config, name)!r}; it must be {what}")
 
 
 def network(config: ConfigDict, kind: str, num_classes: int) -> spotter.Spotter:
@@ -226,7 +138,7 @@ def check_workdir(config: ConfigDict, workdir: Path) -> None:
     path = workdir / CONFIG_FILE
     if not path.exists():
         return
-    old, new = read_json(path), json.loads(json.dumps(config.to_dict()))
+    old, new = read_object(path), json.loads(json.dumps(config.to_dict()))
     differing = sorted(
         name for name in flatten(old).keys() | flatten(new).keys() if _differs(name, old, new)
     )
@@ -238,35 +150,30 @@ def check_workdir(config: ConfigDict, workdir: Path) -> None:
 
 
 def save(config: ConfigDict, workdir: Path) -> None:
-    """Writes the resolved config into a run folder."""
-    write_json_atomic(workdir / CONFIG_FILE, config.to_dict())
+    """Writes the resolved config into a run folder.
+
+    The data's folder is written from the root on: the run may be read from elsewhere.
+    """
+    values = config.to_dict()
+    root = values["data"]["root"]
+    if root and "://" not in root:
+        values["data"] |= {"root": os.path.abspath(root)}
+    write_json_atomic(workdir / CONFIG_FILE, values)
 
 
 def load(workdir: Path) -> ConfigDict:
-    """The config of a run folder."""
+    """The config of a run folder; InputError if there is none, or no sound one."""
     path = workdir / CONFIG_FILE
     if not path.exists():
         raise InputError(f"{workdir}: not a run folder, {CONFIG_FILE} is missing; train first")
-    return ConfigDict(read_json(path))
-
-
-def read_json(path: Path) -> Any:
-    """The content of a JSON file; InputError if it has none."""
+    config = ConfigDict(read_object(path))
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: not JSON: {error}") from error
-
-
-def flatten(tree: dict, prefix: str = "") -> dict[str, Any]:
-    """A config's values by dotted name."""
-    flat = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
+        check(config)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except (AttributeError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: no config of a run ({error}); train again") from error
+    return config
 
 
 def is_free(name: str) -> bool:

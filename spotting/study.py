@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from spotting import experiment, parallel, report, settings
+from spotting import experiment, parallel, ranges, report, settings
 from spotting.data.soccernet import open_dataset
 from spotting.errors import InputError
 from spotting.files import write_text_atomic
@@ -97,10 +97,10 @@ def row_config(study: ConfigDict, spec: str) -> ConfigDict:
         working folder or from this project.
     """
     config = load_config(spec)
-    own = settings.flatten(config.to_dict())
+    own = ranges.flatten(config.to_dict())
     given = {
         name: value
-        for name, value in settings.flatten(study.to_dict()).items()
+        for name, value in ranges.flatten(study.to_dict()).items()
         if name in own and value is not None
     }
     config.update_from_flattened_dict(given)
@@ -163,7 +163,7 @@ def _check(rows: Sequence[Row]) -> None:
     errors = {}
     for row in rows:
         try:
-            settings.check(row.config)
+            ranges.check(row.config)
             if not row.config.data.simulated:
                 data = row.config.data
                 dataset = open_dataset(data.root or None, data.features or None)

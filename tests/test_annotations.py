@@ -1,3 +1,4 @@
+import contextlib
 import json
 import re
 import unicodedata
@@ -113,7 +114,14 @@ def test_half_is_its_own_field_or_in_the_game_time(read, change, expected):
         ({"position": "soon"}, "'soon'"),
         ({"position": "nan"}, "'nan'"),
         ({"position": "1e999"}, "'1e999'"),
+        ({"position": 1e300}, "no time in a half"),
+        ({"position": 1 << 61}, "no time in a half"),
+        ({"gameTime": f"1 - {'9' * 400}:00"}, "no time in a half"),
         ({"position": -500}, "before the start"),
+        ({"label": None}, "label None is not a string"),
+        ({"label": 7}, "label 7 is not a string"),
+        ({"label": ["Goal"]}, "label ['Goal'] is not a string"),
+        ({"label": {}}, "label {} is not a string"),
     ],
 )
 def test_annotation_that_cannot_be_one(read, change, reason):
@@ -129,6 +137,11 @@ def test_annotation_that_cannot_be_one(read, change, reason):
         ({"half": None, "gameTime": "5 - 0:1"}, "half 5"),
         ({"confidence": "high"}, "high"),
         ({"confidence": None}, "float"),
+        ({"confidence": "-inf"}, "confidence '-inf' is infinite"),
+        ({"confidence": float("inf")}, "infinite"),
+        ({"confidence": 10**400}, "too large"),
+        ({"position": "1e300"}, "no time in a half"),
+        ({"label": ["Goal"]}, "label ['Goal'] is not a string"),
     ],
 )
 def test_prediction_that_cannot_be_one(read, change, reason):
@@ -150,6 +163,7 @@ def test_missing_field_is_named(read, field):
         ("{", "not JSON"),
         ("", "not JSON"),
         (b"\xff\xfe\x00\x01", "not JSON"),
+        ("[" * 100_000, "not JSON"),
         ("[]", 'no list "annotations"'),
         ('{"predictions": []}', 'no list "annotations"'),
         ('{"annotations": {}}', 'no list "annotations"'),
@@ -290,6 +304,44 @@ def test_zip_with_a_broken_file_names_it(tmp_path):
     archive = write_zip(tmp_path / "a.zip", {"a/b/results_spotting.json": "{"})
     with pytest.raises(InputError, match=r"a\.zip: a/b/results_spotting\.json: not JSON"):
         list(iterate_results(archive))
+
+
+# Where a member's header in the directory of a zip file has its flags and its compression.
+_FLAGS, _COMPRESSION = 8, 10
+
+
+def _compressed(path, *names):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in names:
+            archive.writestr(name, results(name.rpartition("/")[0], PREDICTION))
+    return bytearray(path.read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda content, _: content.__setitem__(slice(70, 80), b"\xff" * 10), "decompressing"),
+        (lambda content, at: content.__setitem__(at + _FLAGS, 1), "encrypted"),
+        (lambda content, at: content.__setitem__(at + _COMPRESSION, 99), "not supported"),
+    ],
+)
+def test_zip_with_a_member_that_cannot_be_unpacked(tmp_path, damage, reason):
+    content = _compressed(tmp_path / "a.zip", "a/b/results_spotting.json")
+    damage(content, content.rindex(b"PK\1\2"))
+    (tmp_path / "a.zip").write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.zip: a/b/results_spotting\.json.*" + reason):
+        list(iterate_results(tmp_path / "a.zip"))
+
+
+def test_any_flipped_byte_of_a_zip_is_no_crash(tmp_path):
+    path = tmp_path / "a.zip"
+    sound = bytes(_compressed(path, "a/b/results_spotting.json"))
+    for position in range(len(sound)):
+        content = bytearray(sound)
+        content[position] ^= 0x01 if position % 2 else 0xFF
+        path.write_bytes(content)
+        with contextlib.suppress(InputError):
+            list(iterate_results(path))
 
 
 def test_nothing_to_read(tmp_path):

@@ -209,6 +209,30 @@ def test_other_data_is_refused(folder, tmp_path):
         prepared.prepare(config_of(folder), folder, folder / "prepared")
 
 
+def test_damaged_data_is_refused(folder):
+    prepared.prepare(config_of(folder), folder, folder / "prepared")
+    ready = prepared.open_prepared(config_of(folder), folder / "prepared")
+    place = ready.builder.data_path
+    shard = epath.Path(ready.shards("train")[0])
+    damages = [
+        (place / "dataset_info.json", b"{"),
+        (place / "dataset_info.json", b"{}"),
+        (place / "dataset_info.json", b'{"version": "1.0.0"}'),
+        (place / "metadata.json", b"{"),
+        (place / "metadata.json", b"{}"),
+        (shard, shard.read_bytes()[:-100]),
+    ]
+    for path, content in damages:
+        sound = path.read_bytes()
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=f"{place}: damaged: .*; delete it to have it made"):
+            prepared.prepare(config_of(folder), folder, folder / "prepared")
+        path.write_bytes(sound)
+    shard.unlink()
+    with pytest.raises(InputError, match=f"{shard.name}.*; delete it to have it made"):
+        prepared.prepare(config_of(folder), folder, folder / "prepared")
+
+
 def test_a_full_disk_is_foreseen(folder, monkeypatch):
     monkeypatch.setattr(tfds.core.utils, "has_sufficient_disk_space", lambda needed, path: False)
     with pytest.raises(InputError, match="no room"):
@@ -302,6 +326,25 @@ def test_shards_of_changed_games_are_written_again(folder, monkeypatch, tmp_path
         ready = prepared.prepare(config, folder, tmp_path / "prepared")
     assert killer.written == 1
     assert [event.label for event in ready.halves("train")[2].events] == ["Corner"]
+
+
+@pytest.mark.parametrize("report", ["", "{", "[]", "{}"])
+def test_a_damaged_report_tells_nothing(folder, monkeypatch, tmp_path, report):
+    config = config_of(folder)
+
+    def killed(self):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(builder.SoccernetV2, "_write_info", killed)
+        with pytest.raises(Killed):
+            prepared.prepare(config, folder, tmp_path)
+    for path in tmp_path.rglob("*.report.json"):
+        path.write_text(report)
+    with monkeypatch.context() as patch:
+        killer = Killer(patch, None)
+        prepared.prepare(config, folder, tmp_path)
+    assert killer.written == 3
 
 
 def test_a_killed_process(tmp_path):

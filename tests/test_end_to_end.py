@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -108,6 +109,61 @@ def test_evaluate_scores_again(tiny_run, tiny_dataset, tmp_path):
     copy = tmp_path / "copy"
     copy.symlink_to(tiny_run)
     assert experiment.run(config, copy, "evaluate")[0] == before
+
+
+def test_what_is_missing_of_a_finished_run_is_made(tiny_run, tiny_dataset, tmp_path, monkeypatch):
+    """So is what a run without a test split, here one that had it, shows of its validation."""
+    folder = tmp_path / "run"
+    shutil.copytree(tiny_run, folder)
+    values = json.loads((folder / "config.json").read_text())
+    values["data"]["test"] = "none"
+    (folder / "config.json").write_text(json.dumps(values))
+    for name in ("metrics.json", "report.html", "timeline.png"):
+        (folder / name).unlink()
+    shutil.rmtree(folder / "results")
+    config = tiny_config(tiny_dataset)
+    config.data.test = "none"
+    experiment.run(config, folder)
+    assert (folder / "timeline.png").exists()
+    report = (folder / "report.md").read_text()
+    valid = json.loads((folder / "metrics.json").read_text())["valid"]["with_displacement"]
+    assert f"{valid['tight']:.1f}" in report
+    assert "valid split: 2 halves" in report
+    assert "the one that chose the models" in report
+
+    monkeypatch.setattr(experiment, "read_matches", lambda *_: pytest.fail("work done twice"))
+    (folder / "report.html").unlink()
+    before = (folder / "timeline.png").stat().st_mtime_ns
+    experiment.run(config, folder)
+    assert (folder / "report.html").exists()
+    assert (folder / "timeline.png").stat().st_mtime_ns == before
+
+
+def test_a_folder_is_free_until_all_is_checked(tiny_dataset, tmp_path):
+    config = tiny_config(tiny_dataset)
+    config.confidence.initial_weights = "nowhere"
+    with pytest.raises(InputError, match="nowhere: no such"):
+        experiment.run(config, tmp_path)
+    config.postprocessing.window = (1.0, 2.0)
+    with pytest.raises(InputError, match="one for each of the 3 classes"):
+        experiment.run(config, tmp_path)
+    assert not (tmp_path / "config.json").exists()
+
+
+def test_games_that_are_trained_on_and_tested_are_pointed_out(tiny_dataset, tmp_path, capsys):
+    config = tiny_config(tiny_dataset)
+    config.data.test = "train"
+    experiment.read_matches(config, tmp_path)
+    (warning,) = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert "3 games of the test split, such as league/2026/m0, are trained on too" in warning
+
+
+@pytest.mark.parametrize("text", ["null", "3", '{"test": {}}', '{"test": 3}'])
+def test_damaged_figures_are_named(tiny_run, tiny_dataset, tmp_path, text):
+    shutil.copy(tiny_run / "config.json", tmp_path)
+    (tmp_path / "metrics.json").write_text(text)
+    with pytest.raises(InputError, match=r"metrics\.json: "):
+        experiment.run(tiny_config(tiny_dataset), tmp_path)
 
 
 def test_evaluate_needs_a_training(tiny_dataset, tmp_path):

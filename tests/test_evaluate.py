@@ -193,6 +193,21 @@ def test_other_labels_are_counted(run, folders):
     ]
 
 
+def test_predictions_of_nan_are_none_and_counted(run, folders):
+    labels, predictions = folders
+    expected = run(labels=labels, predictions=predictions)
+    write_predictions(
+        predictions,
+        "liga/2026/b",
+        prediction("Goal", 101, 0.9),
+        prediction("Foul", 300, 0.8),
+        prediction("Foul", 300, float("nan"), half=2),
+    )
+    status, output, errors = run(labels=labels, predictions=predictions)
+    assert (status, output) == expected[:2]
+    assert errors == "warning: predictions whose confidence is NaN, which count as none (1)\n"
+
+
 def test_accents_may_be_composed_or_not(run, tmp_path):
     write_labels(tmp_path / "labels", "Ma\u0301laga", annotation("Goal", 5))
     write_predictions(tmp_path / "predictions", "M\u00e1laga", prediction("Goal", 5, 1))
@@ -238,6 +253,8 @@ def test_input_that_cannot_be_scored(run, folders, tmp_path):
     assert "no annotation of any of the 17 classes" in errors
     (labels / "liga/2026/b/Labels-v2.json").write_text("{")
     refused(run(labels=labels, predictions=predictions), "liga/2026/b/Labels-v2.json", "not JSON")
+    (labels / "dataset.json").write_text("[" * 100_000)
+    refused(run(labels=labels, predictions=predictions), "dataset.json", "not JSON")
     (labels / "dataset.json").write_text("[]")
     refused(run(labels=labels, predictions=predictions), "dataset.json", "classes")
     (labels / "dataset.json").write_text("{")

@@ -4,9 +4,9 @@ import types
 
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 from stream_fixture import CHUNK_FRAMES, FEATURES, FRAME_RATE, write_matches
 
+from configs import common
 from spotting import prepare
 from spotting.data import download, survey
 from spotting.data.annotations import SOCCERNET_CLASSES
@@ -24,23 +24,11 @@ def folder(tmp_path):
 
 
 def make_config(folder, **data):
-    fields = {
-        "root": str(folder),
-        "features": "",
-        "prepared_dir": "",
-        "storage": "float16",
-        "concatenate": (),
-        "resample": 0.0,
-        "normalize": "none",
-        "event_time": "gameTime",
-    }
-    return ConfigDict(
-        {
-            "data": fields | data,
-            "anchors": {"chunk": CHUNK_FRAMES / FRAME_RATE},
-            "logging": {"progress": False},
-        }
-    )
+    config = common.get_config()
+    config.data.update({"root": str(folder), "features": ""} | data)
+    config.anchors.chunk = CHUNK_FRAMES / FRAME_RATE
+    config.logging.progress = False
+    return config
 
 
 def test_it_says_what_is_there_and_prepares_it(folder, capsys):

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from spotting import metrics
 from spotting.data.annotations import SOCCERNET_CLASSES, Event, Prediction
 from spotting.errors import InputError
 from spotting.report import write_report
-from spotting.reporting import curves, page, paper, svg, tables, timeline
+from spotting.reporting import curves, page, paper, sections, svg, tables, timeline
 from spotting.reporting.gains import measure_gains
 from spotting.reporting.measures import TOLERANCES, measure
 from spotting.reporting.runs import (
@@ -206,7 +207,7 @@ def test_runs_on_two_data_sets_are_refused(tmp_path, data):
     runs = [
         report_fixture.make_run(tmp_path / name, root) for name, root in (("a", data), ("b", other))
     ]
-    with pytest.raises(InputError, match="several data sets, other, toy"):
+    with pytest.raises(InputError, match=r"several sets of games, other \(test\), toy \(test\)"):
         write_report(runs, tmp_path)
 
 
@@ -420,6 +421,19 @@ def test_snapshot(study, data):
     assert path.read_bytes().startswith(b"\x89PNG")
     with pytest.raises(InputError, match="no half 3"):
         write_snapshot(study / "own", number=3)
+
+
+def test_a_split_without_actions_has_no_errors_to_show():
+    nothing = SimpleNamespace(errors=np.zeros(0), looked_for=0)
+    assert set(sections._error_figures([nothing])) == {tables.NONE}
+
+
+@pytest.mark.parametrize("text", ["{}", '{"data": {}}', '{"data": 3}', "[]"])
+def test_a_run_of_a_damaged_config_is_named(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    (tmp_path / "metrics.json").write_text("{}")
+    with pytest.raises(InputError, match=r"config\.json: no"):
+        write_report([tmp_path], tmp_path)
 
 
 def test_a_note_that_another_says_too_is_left_out():

@@ -1,16 +1,18 @@
 import json
+import math
 import re
 
 import pytest
 
 from configs import (
     common,
+    table1,
     te_base_resnet_pca,
     te_small_resnet_pca,
     unet_combination,
     unet_resnet_pca,
 )
-from spotting import settings
+from spotting import cli, ranges, settings
 from spotting.errors import InputError
 
 
@@ -29,7 +31,7 @@ from spotting.errors import InputError
 )
 def test_the_eight_rows_of_table_1(module, argument, row):
     config = module.get_config(argument)
-    settings.check(config)
+    ranges.check(config)
     assert config.paper_row == row
     assert (config.confidence.rho > 0) == (config.displacement.rho > 0) == ("SAM" in row)
     assert (config.confidence.mixup_alpha > 0) == ("mixup" in row)
@@ -53,6 +55,23 @@ def test_unknown_ablation():
         ("model.reduction", (256, 0), "positive"),
         ("seeds", (1, 1), "distinct"),
         ("seeds", (), "distinct"),
+        ("seeds", ("a",), "whole numbers"),
+        ("seeds", (1.5,), "whole numbers"),
+        ("seeds", (-1,), "from 0 to"),
+        ("seeds", (2**32,), "from 0 to"),
+        ("model.reduction", (1.5, 8), "whole numbers"),
+        ("postprocessing.window", (0.0,), "greater than 0"),
+        ("postprocessing.window", (), "greater than 0"),
+        ("postprocessing.window", ("a",), "numbers"),
+        ("postprocessing.window", (math.nan,), "finite"),
+        ("tune.window", (0.0,), "greater than 0"),
+        ("tune.confidence.learning_rate", ("a",), "numbers"),
+        ("tune.displacement.rho", (math.nan,), "finite"),
+        ("anchors.chunk", math.inf, "finite"),
+        ("inference.border", math.inf, "finite"),
+        ("confidence.mixup_alpha", math.inf, "finite"),
+        ("training.adam_b1", 1.0, "less than 1"),
+        ("data.resample", 1e9, "1000 or less"),
     ],
 )
 def test_values_out_of_range_are_named(field, value, message):
@@ -60,14 +79,12 @@ def test_values_out_of_range_are_named(field, value, message):
     config.update_from_flattened_dict({field: value})
     pattern = re.escape(f"config.{field} is ") + f".*{message}"
     with pytest.raises(InputError, match=pattern):
-        settings.check(config)
+        ranges.check(config)
 
 
-def test_postprocessing_out_of_range():
-    config = common.get_config()
-    config.postprocessing.window = (0.0,)
-    with pytest.raises(InputError, match="must be > 0"):
-        settings.check(config)
+def test_a_study_is_no_experiment():
+    with pytest.raises(InputError, match=r"a study.* name the config of a row, such as configs/"):
+        ranges.check(table1.get_config())
 
 
 def test_chunk_that_the_trunk_cannot_take():
@@ -101,8 +118,56 @@ def test_a_saved_config_describes_the_same_run(tmp_path):
     config = unet_combination.get_config()
     settings.save(config, tmp_path)
     loaded = settings.load(tmp_path)
-    settings.check(loaded)
+    ranges.check(loaded)
     assert json.dumps(loaded.to_dict()) == json.dumps(config.to_dict())
     assert settings.network(loaded, "confidence", 17) == settings.network(config, "confidence", 17)
     with pytest.raises(InputError, match="not a run folder"):
         settings.load(tmp_path / "nothing")
+
+
+def test_the_data_s_folder_is_written_from_the_root_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = common.get_config()
+    for root, expected in (("data", str(tmp_path / "data")), ("gs://a/b", "gs://a/b"), ("", "")):
+        config.data.root = root
+        settings.save(config, tmp_path)
+        assert settings.load(tmp_path).data.root == expected
+    assert config.data.root == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", "not a JSON object"),
+        ("3", "not a JSON object"),
+        ("[" * 100_000, "not JSON"),
+        ("{}", "no config of a run"),
+        ('{"model": 3}', "no config of a run"),
+    ],
+)
+def test_a_damaged_config_is_named(tmp_path, text, message):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(InputError, match=rf"config\.json: {message}"):
+        settings.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("def get_config(:", "SyntaxError"),
+        ("import nothing_there", "No module named 'nothing_there'"),
+        ("def get_config(): 1 / 0", "ZeroDivisionError"),
+        ("def get_config(): return {}", "returns no ConfigDict"),
+    ],
+)
+def test_a_config_file_that_fails_is_one_line(tmp_path, monkeypatch, capsys, source, message):
+    path = tmp_path / "broken.py"
+    path.write_text(source)
+    monkeypatch.setattr("sys.argv", ["program", f"--config={path}"])
+    values = cli.new_flags("A file.")
+    with pytest.raises(SystemExit) as ended:
+        cli.run_flags(lambda: bool(cli.required_config(values)), values)
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert message in line

@@ -303,6 +303,13 @@ def test_wrong_shape(root, shape):
     assert_split_refused(root, str(path), f"shape {shape}")
 
 
+def test_negative_shape(root):
+    path = first_game(root) / "1_tiny.npy"
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (-1, -6)}"
+    path.write_bytes(npy(header) + bytes(24))
+    assert_split_refused(root, str(path), "shape (-1, -6)")
+
+
 def test_wrong_width(root):
     for number in (1, 2):
         np.save(first_game(root) / f"{number}_tiny.npy", np.ones((10, DIM + 1), np.float32))
@@ -324,8 +331,23 @@ def test_size_is_not_the_header_s(root, change, reason):
     assert_split_refused(root, str(path), reason, "its header promises 248")
 
 
+def npy(header):
+    return b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header
+
+
+# Python's parser has each of its own errors for the headers.
 @pytest.mark.parametrize(
-    "content", [b"", b"version https://git-lfs", b"\x93NUMPY\x01\x00v\x00{'de"]
+    "content",
+    [
+        b"",
+        b"version https://git-lfs",
+        b"\x93NUMPY\x01\x00v\x00{'de",
+        npy(b"{'descr': '<f2', 'shape': (4, 6"),
+        npy(b"{'descr': '<02', 'fortran_order': False, 'shape': (4, 6)}"),
+        npy(b"{'descr': '<f2', b'fortran_order': False, 'shape': (4, 6)}"),
+        npy(b"{['descr']: '<f2'}"),
+        npy(b"-" * 9000 + b"1"),
+    ],
 )
 def test_not_npy(root, content):
     path = first_game(root) / "1_tiny.npy"
@@ -418,7 +440,9 @@ def test_description_field(root, field, value):
     assert_input_error(lambda: soccernet.open_dataset(root), str(path), f'no "{field}" in it')
 
 
-@pytest.mark.parametrize(("text", "reason"), [("{", "not JSON"), ("[]", "JSON object")])
+@pytest.mark.parametrize(
+    ("text", "reason"), [("{", "not JSON"), ("[" * 100_000, "not JSON"), ("[]", "JSON object")]
+)
 def test_description_unusable(root, text, reason):
     (root / "dataset.json").write_text(text)
     assert_input_error(lambda: soccernet.open_dataset(root), "dataset.json", reason)

@@ -196,3 +196,10 @@ def test_the_package_is_light():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
     with pytest.raises(AttributeError, match="no attribute 'Spoter'"):
         spotting.Spoter  # noqa: B018
+
+
+@pytest.mark.parametrize("text", ["[]", '{"Goal": "x"}', "{"])
+def test_damaged_thresholds_are_named(copied_run, text):
+    (copied_run / "thresholds.json").write_text(text)
+    with pytest.raises(InputError, match=r"thresholds\.json: not"):
+        Spotter.load(copied_run)

@@ -1,6 +1,7 @@
 import itertools
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -13,6 +14,7 @@ from spotting.__main__ import COMMANDS
 from spotting.anchors import NO_EVENT, event_offsets
 from spotting.data import builder, prepared, resident, stream
 from spotting.data.soccernet import label_matrix, open_dataset, read_split
+from spotting.errors import InputError
 
 # Halves shorter than a chunk, of whole chunks, and of others.
 GAMES = [(5, 30), (8, 16), (41, 9), (64, 3), (23, 24)]
@@ -158,6 +160,22 @@ def test_a_chunk_costs_at_most_two_blocks(tmp_path):
     for num_processes in (1, 2, 4):
         parts = [make_stream(ready, 6, 0, i, num_processes) for i in range(num_processes)]
         assert 0.9 < np.mean([part.blocks_per_chunk() for part in parts]) <= 2
+
+
+def test_a_damaged_shard_is_named(tmp_path):
+    folder = write_matches(tmp_path, {"train": [(16, 16)]})
+    config = builder.make_config(open_dataset(folder), chunk_frames=CHUNK_FRAMES)
+    ready = prepared.prepare(config, folder, folder / "prepared")
+    shard = Path(ready.shards("train")[0])
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    again = prepared.prepare(config, folder, folder / "prepared")
+    damaged = rf"{shard.parent}: damaged: .*corrupted record.* delete it to have it made again"
+    with pytest.raises(InputError, match=damaged):
+        take(make_stream(again).batches(), 1)
+    with pytest.raises(InputError, match=damaged):
+        [half.load() for half in again.halves("train")]
 
 
 def test_an_unknown_split_is_named(ready):

@@ -1,4 +1,5 @@
 import dataclasses
+import io
 
 import numpy as np
 import pytest
@@ -135,6 +136,22 @@ def test_the_fit_is_kept_and_renewed(folder, monkeypatch):
     renewed = transforms.fit_once(smaller, transform, folder / "prepared")
     assert (renewed.offset != first.offset).any()
     assert transforms.fit_once(dataset, Transform(), folder / "prepared") is None
+
+
+def _other_npz(_):
+    content = io.BytesIO()
+    np.savez(content, offset=np.zeros(3))
+    return content.getvalue()
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[:-9], lambda _: b"", _other_npz])
+def test_a_damaged_fit_is_named(folder, damage):
+    dataset, transform = open_dataset(folder), Transform(normalize="standard")
+    transforms.fit_once(dataset, transform, folder / "prepared")
+    path = next((folder / "prepared" / "normalization").iterdir())
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(InputError, match=rf"{path.name}: .*delete it to have it fitted again"):
+        transforms.fit_once(dataset, transform, folder / "prepared")
 
 
 def test_moments_are_numpys():

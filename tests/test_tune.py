@@ -12,6 +12,7 @@ from spotting import (
     fuse,
     fusion,
     predictions,
+    ranges,
     search,
     search_report,
     settings,
@@ -84,13 +85,13 @@ def test_a_search_chooses_writes_and_resumes(tiny_dataset, tmp_path, monkeypatch
         for name, tried in rounds.items()
     }
     tuned = study.load_config(str(tmp_path / "tuned.py"))
-    settings.check(tuned)
+    ranges.check(tuned)
     assert best["confidence", "learning_rate"] == 1e-3
     for (model, name), value in best.items():
         assert tuned.get(model, tuned.postprocessing)[name] in (value, (value,))
-    expected = settings.flatten(chosen.to_dict())
+    expected = ranges.flatten(chosen.to_dict())
     different = {
-        name for name, value in settings.flatten(tuned.to_dict()).items() if value != expected[name]
+        name for name, value in ranges.flatten(tuned.to_dict()).items() if value != expected[name]
     }
     assert all(name.startswith("tune.") for name in different)
 
@@ -238,5 +239,8 @@ def test_what_cannot_be_fused(tiny_run, tmp_path):
         fuse.fuse([tiny_run], tiny_run)
     (tmp_path / "bare").mkdir()
     shutil.copy(tiny_run / "config.json", tmp_path / "bare")
+    with pytest.raises(InputError, match=r"metrics\.json is missing"):
+        fuse.fuse([tmp_path / "bare"], tmp_path / "out")
+    shutil.copy(tiny_run / "metrics.json", tmp_path / "bare")
     with pytest.raises(InputError, match=r"valid\.npz: not there"):
         fuse.fuse([tmp_path / "bare"], tmp_path / "out")

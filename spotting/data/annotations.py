@@ -6,7 +6,7 @@ time twice: `position`, in milliseconds from the start of the half, and `gameTim
 """
 
 import contextlib
-import json
+import math
 import os
 import re
 import unicodedata
@@ -21,6 +21,7 @@ import numpy as np
 from spotting import timing
 from spotting.errors import InputError
 from spotting.files import write_json_atomic
+from spotting.reading import parse_json, unzipping
 
 LABELS_FILE = "Labels-v2.json"
 RESULTS_FILE = "results_spotting.json"
@@ -47,6 +48,9 @@ SOCCERNET_CLASSES = (
 """The 17 classes of SoccerNet-v2, in the order of SoccerNet's evaluator."""
 
 _GAME_TIME = re.compile(r"\s*(\d+)\s*-\s*(\d+):(\d+)\s*")
+
+_MOST_MS = 1 << 53
+"""Up to here floats tell milliseconds apart, and int64 holds what is computed from them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,17 +155,14 @@ def _parse(
     parse_entry: Callable[[dict], Event | Prediction],
 ) -> tuple[str, list]:
     """`UrlLocal` and the parsed list under `key`; `source` names the file in errors."""
-    try:
-        document = json.loads(content)
-    except ValueError as error:
-        raise InputError(f"{source}: not JSON: {error}") from error
+    document = parse_json(content, source)
     if not isinstance(document, dict) or not isinstance(document.get(key), list):
         raise InputError(f'{source}: no list "{key}" in it')
     parsed = []
     for entry in document[key]:
         try:
             parsed.append(parse_entry(entry))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             reason = f"no {error}" if isinstance(error, KeyError) else error
             raise InputError(f"{source}: {key}[{len(parsed)}]: {reason}") from error
     return str(document.get("UrlLocal", "")), parsed
@@ -171,7 +172,7 @@ def _event(entry: dict) -> Event:
     half, game_time = _split_game_time(entry["gameTime"])
     position = _position(entry, game_time)
     visible = entry.get("visibility") != "not shown"
-    return Event(_checked_half(half), entry["label"], position, game_time, visible)
+    return Event(_checked_half(half), _label(entry), position, game_time, visible)
 
 
 def _prediction(entry: dict) -> Prediction:
@@ -180,7 +181,18 @@ def _prediction(entry: dict) -> Prediction:
         game_half, game_time = _split_game_time(entry["gameTime"])
         half = game_half if half is None else half
     position = _position(entry, game_time)
-    return Prediction(_checked_half(half), entry["label"], position, float(entry["confidence"]))
+    confidence = float(entry["confidence"])
+    # NaN is for the evaluator to judge: the official one reads it.
+    if math.isinf(confidence):
+        raise ValueError(f"confidence {entry['confidence']!r} is infinite")
+    return Prediction(_checked_half(half), _label(entry), position, confidence)
+
+
+def _label(entry: dict) -> str:
+    label = entry["label"]
+    if not isinstance(label, str):
+        raise ValueError(f"label {label!r:.80} is not a string")
+    return label
 
 
 def _split_game_time(text: str) -> tuple[int, float]:
@@ -188,6 +200,8 @@ def _split_game_time(text: str) -> tuple[int, float]:
     if match is None:
         raise ValueError(f'gameTime {text!r} is not "half - minutes:seconds"')
     half, minutes, seconds = map(int, match.groups())
+    if 1000 * (60 * minutes + seconds) > _MOST_MS:
+        raise ValueError(f"gameTime {text!r:.80} is no time in a half")
     return half, float(60 * minutes + seconds)
 
 
@@ -208,6 +222,8 @@ def _position(entry: dict, game_time: float | None) -> float:
         raise ValueError(f"position {position!r} is not a number of milliseconds") from error
     if milliseconds < 0:
         raise ValueError(f"position {position!r} is before the start of the half")
+    if milliseconds > _MOST_MS:
+        raise ValueError(f"position {position!r:.80} is no time in a half")
     return milliseconds / 1000
 
 
@@ -223,16 +239,16 @@ def _result_files(path: Path) -> Iterator[tuple[str, str, bytes]]:
         for file in files:
             yield file.parent.relative_to(path).as_posix(), str(file), file.read_bytes()
         return
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = {_member_name(info): info for info in archive.infolist()}
-            for name in sorted(members):
-                member = PurePosixPath(name)
-                if member.name == RESULTS_FILE and "__MACOSX" not in member.parts:
+    with unzipping(f"{path}: neither a folder nor a sound zip file"):
+        archive = zipfile.ZipFile(path)
+    with archive:
+        members = {_member_name(info): info for info in archive.infolist()}
+        for name in sorted(members):
+            member = PurePosixPath(name)
+            if member.name == RESULTS_FILE and "__MACOSX" not in member.parts:
+                with unzipping(f"{path}: {name} cannot be unpacked, pack the zip file again"):
                     content = archive.read(members[name])
-                    yield member.parent.as_posix(), f"{path}: {name}", content
-    except zipfile.BadZipFile as error:
-        raise InputError(f"{path}: neither a folder nor a sound zip file: {error}") from error
+                yield member.parent.as_posix(), f"{path}: {name}", content
 
 
 def _member_name(info: zipfile.ZipInfo) -> str:

@@ -16,6 +16,7 @@ from spotting.data.description import (
     Dataset,
 )
 from spotting.errors import InputError
+from spotting.reading import NPY_ERRORS
 
 _EXAMPLES = 3
 _SCAN_BYTES = 1 << 20  # A block that stays in the cache while it is looked at twice.
@@ -106,7 +107,7 @@ def read_header(path: str | os.PathLike) -> tuple[int, int]:
         try:
             reader = _HEADER_READERS[np.lib.format.read_magic(file)]
             shape, _, dtype = reader(file)
-        except (KeyError, ValueError) as error:
+        except NPY_ERRORS as error:
             raise InputError(
                 f"{path}: not a NumPy .npy file of numbers; download or extract it again"
             ) from error
@@ -117,7 +118,7 @@ def read_header(path: str | os.PathLike) -> tuple[int, int]:
             f"{path}: holds {dtype!r} values, not float16 or float32; convert it with "
             f"np.save(path, np.load(path).astype(np.float32))"
         )
-    if len(shape) != 2 or 0 in shape:
+    if len(shape) != 2 or min(shape) < 1:
         raise InputError(f"{path}: has shape {shape}, not (frames, features)")
     if size != promised:
         state = "truncated" if size < promised else "longer than it should be"

@@ -6,8 +6,8 @@ splits.
 
 import functools
 import json
-import math
 import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from spotting.data.annotations import LABELS_FILE, SOCCERNET_CLASSES
 from spotting.errors import InputError
 from spotting.files import write_json_atomic
+from spotting.reading import parse_json
 
 DESCRIPTION_FILE = "dataset.json"
 SOCCERNET_V2 = "SoccerNet-v2"
@@ -133,10 +134,7 @@ def write_description(dataset: Dataset, folder: str | os.PathLike) -> None:
 
 
 def _read_description(path: Path) -> Dataset:
-    try:
-        fields = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: not JSON: {error}") from error
+    fields = parse_json(path.read_bytes(), path)
     if not isinstance(fields, dict):
         raise InputError(f"{path}: should be a JSON object with {', '.join(_FIELDS)}")
     for field, (is_valid, expected) in _FIELDS.items():
@@ -195,7 +193,7 @@ def _is_file_name(value: Any) -> bool:
 def _is_frame_rate(value: Any) -> bool:
     # A JSON true is a Python int.
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value) and value > 0
+    return number and 0 < value <= sys.float_info.max
 
 
 def _is_dim(value: Any) -> bool:

@@ -3,18 +3,22 @@
 Nothing here needs the folder that it was made from, or a local path.
 """
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from absl import logging
+from etils import epath
 
 from spotting.data.annotations import Event
 from spotting.data.blocks import Layout, make_layout, num_blocks
 from spotting.data.builder import Progress, SoccernetV2, halves_table, read_splits
 from spotting.data.builder_config import SoccerNetConfig
+from spotting.data.feature_statistics import map_threads
 from spotting.data.soccernet import Half
 from spotting.data.storage import StorageStatistics
 from spotting.data.tensorflow_import import tf, tfds
@@ -57,7 +61,8 @@ class PreparedHalf(Half):
         count = num_blocks(self.num_frames, self.records.block_frames)
         dataset = tf.data.TFRecordDataset(str(self.path)).skip(self.first_record).take(count)
         blocks = dataset.map(lambda record: self.records.decode(record)[0])
-        return np.concatenate(list(blocks.as_numpy_iterator()))[: self.num_frames]
+        with reading_records(os.path.dirname(self.path)):
+            return np.concatenate(list(blocks.as_numpy_iterator()))[: self.num_frames]
 
 
 class Prepared:
@@ -71,13 +76,13 @@ class Prepared:
       statistics: of all its features.
     """
 
-    def __init__(self, builder: tfds.core.DatasetBuilder):
+    def __init__(self, builder: SoccernetV2):
         metadata = builder.info.metadata
         self.builder = builder
         self.classes = tuple(metadata["classes"])
         self.frame_rate = metadata["frame_rate"]
         self.statistics = StorageStatistics(**metadata["statistics"])
-        self._halves = metadata["halves"]
+        self._halves = dict(metadata["halves"])
         features = builder.info.features["features"]
         block_frames, feature_dim = features.shape
         dtype = np.dtype(features.np_dtype)
@@ -120,16 +125,62 @@ class Prepared:
                     f"{split} split than the folder has now; delete it to have it made again"
                 )
 
+    def require_whole(self) -> None:
+        """Raises InputError where a shard is missing, or the shards are not as long as written.
+
+        A shard that ends early between two records reads like a shorter one.
+        """
+        folder, infos = self.builder.data_dir, self.builder.info.splits
+        if infos.keys() != self._halves.keys():
+            raise _damaged(folder, f"splits {', '.join(infos)}, not {', '.join(self._halves)}")
+        for split in infos:
+            try:
+                size = sum(map_threads(lambda path: path.stat().length, infos[split].filepaths))
+            except FileNotFoundError as error:
+                raise _damaged(folder, error) from error
+            expected = infos[split].num_bytes
+            if size != expected:
+                raise _damaged(folder, f"{size:,} bytes of {split} shards, not {expected:,}")
+
     def _table(self, split: str) -> list[dict[str, Any]]:
         if split not in self._halves:
             raise InputError(f"{self.builder.data_dir}: no {split} split in it")
         return self._halves[split]
 
 
+@contextlib.contextmanager
+def reading_records(folder: str | os.PathLike) -> Iterator[None]:
+    """A block that reads shards of a folder; InputError where one of them is damaged or missing."""
+    try:
+        yield
+    except (tf.errors.DataLossError, tf.errors.NotFoundError) as error:
+        # TensorFlow says much of the operation, in brackets.
+        raise _damaged(folder, re.sub(r"\{\{.*?\}\}|\[.*", "", error.message).strip()) from error
+
+
 def open_prepared(config: SoccerNetConfig, prepared_dir: str | os.PathLike) -> Prepared | None:
-    """Opens a prepared data set; None if it is not there, or not finished."""
-    builder = _make_builder(config, prepared_dir)
-    return Prepared(builder) if builder.is_prepared() else None
+    """Opens a prepared data set; None if it is not there, or not finished.
+
+    Raises:
+      InputError: what describes its shards is damaged.
+    """
+    from google.protobuf import json_format  # TensorFlow brings it.
+
+    folder = epath.Path(prepared_dir) / SoccernetV2.name / config.name / str(SoccernetV2.VERSION)
+    try:
+        builder = _make_builder(config, prepared_dir)
+        return Prepared(builder) if builder.is_prepared() else None
+    # What TFDS makes of a description that is no JSON, or one of something else.
+    except (
+        json_format.ParseError,
+        AssertionError,
+        KeyError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
+        reason = f"no {error} in it" if isinstance(error, KeyError) else error
+        raise _damaged(folder, reason) from error
 
 
 def prepare(
@@ -150,11 +201,12 @@ def prepare(
 
     Raises:
       InputError: the folder is not what `config` says, a file of it cannot be used, or the data
-        was prepared when it held other games, lengths or labels.
+        was prepared when it held other games, lengths or labels, or is damaged.
     """
     ready = open_prepared(config, prepared_dir)
     if ready is not None:
         ready.require_same(read_splits(root, config))
+        ready.require_whole()
         return ready
     builder = _make_builder(config, prepared_dir)
     builder.progress = progress
@@ -162,6 +214,10 @@ def prepare(
         download_config=tfds.download.DownloadConfig(manual_dir=os.fspath(root))
     )
     return Prepared(_make_builder(config, prepared_dir))
+
+
+def _damaged(folder: str | os.PathLike, reason: Exception | str) -> InputError:
+    return InputError(f"{folder}: damaged: {reason}; delete it to have it made again")
 
 
 def _make_builder(config: SoccerNetConfig, prepared_dir: str | os.PathLike) -> SoccernetV2:

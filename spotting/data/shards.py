@@ -136,11 +136,14 @@ def _finished(path: epath.Path, report_path: epath.Path, source: str) -> Report 
     """The report of a shard that needs no writing."""
     if not (report_path.exists() and path.exists()):
         return None
-    report = json.loads(report_path.read_text())
-    if report["source"] != source or report["num_bytes"] != path.stat().length:
+    try:
+        report = json.loads(report_path.read_text())
+        if report["source"] != source or report["num_bytes"] != path.stat().length:
+            return None
+        statistics = StorageStatistics(**report["statistics"])
+        return Report(report["num_records"], report["num_bytes"], statistics)
+    except (ValueError, KeyError, TypeError):  # A damaged report tells nothing.
         return None
-    statistics = StorageStatistics(**report["statistics"])
-    return Report(report["num_records"], report["num_bytes"], statistics)
 
 
 def _fingerprint(halves: list[Half], config: SoccerNetConfig) -> str:

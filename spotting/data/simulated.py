@@ -38,7 +38,6 @@ What makes it hard, and what helps:
 
 import datetime
 import itertools
-import json
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -52,6 +51,7 @@ from spotting.data.simulated_play import Action, play_half
 from spotting.data.simulated_scene import FEATURE_DIM, FRAME_RATE, broadcast, film
 from spotting.errors import InputError
 from spotting.files import write_json_atomic
+from spotting.reading import parse_json
 
 CLASSES = (
     "Kick-off",
@@ -180,8 +180,8 @@ def _is_there(path: Path, season: dict[str, Any]) -> bool:
     if not path.exists():
         return False
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))["season"]
-    except (ValueError, KeyError, TypeError) as error:
+        found = parse_json(path.read_bytes(), path)["season"]
+    except (InputError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not of simulated matches; choose another folder") from error
     if found != season:
         raise InputError(f"{path}: of the season {found}, not {season}; delete the folder")

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from spotting.data import blocks
-from spotting.data.prepared import Prepared
+from spotting.data.prepared import Prepared, reading_records
 from spotting.data.resident import Batch
 from spotting.data.tensorflow_import import tf
 
@@ -76,9 +76,13 @@ class Stream:
 
         To start late costs no more than to read and drop the chunks that would have been shuffled
         together, and one shard for each lane.
+
+        Raises:
+          InputError: a shard is damaged or missing.
         """
-        for fields in self.dataset(start).as_numpy_iterator():
-            yield Batch(*fields)
+        with reading_records(self.prepared.builder.data_dir):
+            for fields in self.dataset(start).as_numpy_iterator():
+                yield Batch(*fields)
 
     def dataset(self, start: int = 0) -> tf.data.Dataset:
         """The stream as a tf.data.Dataset: features, offsets and valid of `Batch`."""

@@ -22,6 +22,7 @@ from spotting.data.description import FEATURE_SETS, HALVES, SOCCERNET_V2, Datase
 from spotting.data.feature_statistics import map_threads, moments, total_moments
 from spotting.data.soccernet import Half, Problems, read_split
 from spotting.errors import InputError
+from spotting.reading import read_npz
 
 Normalize = Literal["none", "max_abs", "standard"]
 NORMALIZE: tuple[Normalize, ...] = ("none", "max_abs", "standard")
@@ -247,7 +248,7 @@ def fit_once(
     """As `fit`, but keeps the result below `prepared_dir` and reads it from there the next time.
 
     It is fitted anew where the training split's games or lengths have changed. `prepared_dir` may
-    be a path that needs TensorFlow to be read, such as `gs://...`.
+    be a path that needs TensorFlow to be read, such as `gs://...`. InputError if it is damaged.
     """
     if transform.normalize == "none":
         return None
@@ -256,9 +257,9 @@ def fit_once(
     table = json.dumps([(half.game, half.number, half.num_frames) for half in halves])
     fitted_on = hashlib.sha256(table.encode()).hexdigest()
     if path.exists():
-        with np.load(io.BytesIO(path.read_bytes())) as arrays:
-            if str(arrays["fitted_on"]) == fitted_on:
-                return Normalization(arrays["offset"], arrays["scale"])
+        kept, kept_from = _read_fit(path)
+        if kept_from == fitted_on:
+            return kept
     normalization = fit(dataset, transform)
     content = io.BytesIO()
     np.savez(content, offset=normalization.offset, scale=normalization.scale, fitted_on=fitted_on)
@@ -267,6 +268,16 @@ def fit_once(
     partial.write_bytes(content.getvalue())
     partial.replace(path)
     return normalization
+
+
+def _read_fit(path: epath.Path) -> tuple[Normalization, str]:
+    """A kept normalisation, and the hash of what it was fitted on."""
+    remedy = "delete it to have it fitted again"
+    arrays = read_npz(io.BytesIO(path.read_bytes()), path, remedy)
+    try:
+        return Normalization(arrays["offset"], arrays["scale"]), str(arrays["fitted_on"])
+    except KeyError as error:
+        raise InputError(f"{path}: not a kept normalisation, no {error} in it; {remedy}") from error
 
 
 def source_datasets(dataset: Dataset, transform: Transform) -> list[Dataset]:

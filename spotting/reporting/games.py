@@ -46,7 +46,7 @@ class Truth(NamedTuple):
 
 
 def read_truth(run: Run) -> Truth:
-    """The labels of the test split that the run's config names.
+    """The labels of the split that the run's figures are of.
 
     Raises:
       MissingTruth: the data folder or a label file is not there.
@@ -56,8 +56,8 @@ def read_truth(run: Run) -> Truth:
     if not root.is_dir():
         raise MissingTruth(f"{root}: the data folder of {run.path} is not there")
     dataset = describe_dataset(root, data.get("features") or None)
-    halves = []
-    for game in dataset.games(data["test"]):
+    split, halves = data[run.split], []
+    for game in dataset.games(split):
         path = dataset.labels_path(game)
         if not path.is_file():
             raise MissingTruth(f"{path}: no such file")
@@ -66,7 +66,7 @@ def read_truth(run: Run) -> Truth:
             of_half = tuple(event for event in events if event.half == number)
             seconds = _seconds(dataset, game, number, of_half)
             halves.append(LabelledHalf(game, number, seconds, of_half))
-    return Truth(dataset, data["test"], tuple(halves))
+    return Truth(dataset, split, tuple(halves))
 
 
 def _seconds(dataset: Dataset, game: str, number: int, events: Sequence[Event]) -> float:
@@ -82,7 +82,7 @@ def read_predictions(run: Run, variant: str, truth: Truth) -> list[list[Predicti
 
     A game without a file of its own counts as one in which nothing was spotted.
     """
-    folder = run.path / FOLDERS[variant]
+    folder = (run.path if run.split == "test" else run.path / run.split) / FOLDERS[variant]
     if not folder.is_dir():
         return None
     by_half: dict[tuple[str, int], list[Prediction]] = {}

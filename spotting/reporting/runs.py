@@ -9,10 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from spotting.errors import InputError
+from spotting.reading import read_object
 from spotting.reporting import paper
 
 WITH, WITHOUT = "with_displacement", "without_displacement"
 """The two kinds of post-processing, as metrics.json calls them."""
+
+REPORT_FILE, PICTURE_FILE = "report.html", "timeline.png"
+"""What a finished run's folder gets."""
 
 
 @dataclass(frozen=True)
@@ -33,15 +37,19 @@ class Run:
         seasons = [folder / "season" for folder in (self.path, *self.path.parents[:2])]
         return next((season for season in seasons if season.is_dir()), seasons[0])
 
-    def score(self, variant: str, kind: str, split: str = "test") -> float | None:
+    @property
+    def split(self) -> str:
+        """Which split the figures are of: "test", or "valid" where there is no other."""
+        return "test" if "test" in self.metrics else "valid"
+
+    def score(self, variant: str, kind: str) -> float | None:
         """Average-mAP in percent; None where the run did not measure it.
 
         Args:
           variant: WITH, WITHOUT, or "guessing" for confidences drawn at random.
           kind: "loose" or "tight".
-          split: "test" or "valid".
         """
-        return self.metrics.get(split, {}).get(variant, {}).get(kind)
+        return self.metrics.get(self.split, {}).get(variant, {}).get(kind)
 
     def start(self, key: str) -> Any:
         """What the log says of the machine and the code that the training began on."""
@@ -62,8 +70,8 @@ class Run:
         return paper.CHUNKS_PER_EPOCH / float(np.median(speeds)) if speeds else None
 
     def class_scores(self, variant: str, kind: str) -> dict[str, float]:
-        """Average precision of each class on the test split, percent, averaged over tolerances."""
-        classes = self.metrics.get("test", {}).get(variant, {}).get("per_class", {})
+        """Average precision of each class, percent, averaged over tolerances."""
+        classes = self.metrics.get(self.split, {}).get(variant, {}).get("per_class", {})
         return {name: scores[kind] for name, scores in classes.items()}
 
 
@@ -78,7 +86,7 @@ class Row:
     unfinished: tuple[str, ...]  # one line for each seed that has no result, and why
 
     def spread(self, variant: str, kind: str) -> "Spread | None":
-        """Mean and spread over the seeds of a test average-mAP; None if no seed has it."""
+        """Mean and spread over the seeds of an average-mAP; None if no seed has it."""
         scores = [run.score(variant, kind) for run in self.runs]
         return spread([score for score in scores if score is not None])
 
@@ -152,6 +160,9 @@ def read_run(path: Path) -> Run:
       InputError: its config.json or metrics.json is missing or broken.
     """
     config, metrics = (_read_json(path / name) for name in ("config.json", "metrics.json"))
+    data = config.get("data")
+    if not (isinstance(data, dict) and {"root", "test"} <= data.keys()):
+        raise InputError(f"{path / 'config.json'}: no config of a run; run the training again")
     thresholds = path / "thresholds.json"
     limits = _read_json(thresholds) if thresholds.is_file() else None
     return Run(path, config, metrics, read_log(path / "log.jsonl"), limits)
@@ -170,15 +181,9 @@ def _read_row(path: Path) -> Row:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path.parent}: no {path.name}; failed, or not finished") from None
-    except ValueError as error:
-        raise InputError(f"{path}: not JSON ({error}); run the training again") from error
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: not a JSON object; run the training again")
-    return value
+    if not path.is_file():
+        raise InputError(f"{path.parent}: no {path.name}; failed, or not finished")
+    return read_object(path)
 
 
 def read_log(path: Path) -> tuple[dict[str, Any], ...]:

@@ -130,7 +130,8 @@ def _temporal_error(measured: Sequence[MeasuredRow]) -> Section:
 def _error_figures(runs: Sequence[Measures]) -> list[str]:
     """Share matched, median error, and the shares of the matched within each reach."""
     errors = np.abs(np.concatenate([run.errors for run in runs]))
-    matched = f"{100 * len(errors) / sum(run.looked_for for run in runs):.1f}"
+    looked_for = sum(run.looked_for for run in runs)
+    matched = f"{100 * len(errors) / looked_for:.1f}" if looked_for else NONE
     if not len(errors):
         return [matched] + [NONE] * (1 + len(_REACHES))
     shares = [f"{100 * np.mean(errors <= reach):.1f}" for reach in _REACHES]

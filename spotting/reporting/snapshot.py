@@ -1,4 +1,4 @@
-"""A picture of what was spotted when, in one half of a test game: timeline.png."""
+"""A picture of what was spotted when, in one half of a game: timeline.png."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from spotting import metrics, timing
 from spotting.data.annotations import Event, Prediction
 from spotting.errors import InputError
 from spotting.reporting.games import LabelledHalf, read_predictions, read_truth
-from spotting.reporting.runs import WITH, read_run
+from spotting.reporting.runs import PICTURE_FILE, WITH, read_run
 
 TOLERANCE = 5.0
 THRESHOLD = 0.5
@@ -25,7 +25,7 @@ _HEIGHT = 0.72  # of a lane that confidence 1 reaches
 def write_snapshot(
     workdir: str | os.PathLike, game: str | None = None, number: int | None = None
 ) -> Path:
-    """Draws truth and spots of one half of a run's test split.
+    """Draws truth and spots of one half of the split that a run's figures are of.
 
     Args:
       workdir: A finished run directory; `timeline.png` is written into it.
@@ -49,7 +49,7 @@ def write_snapshot(
         if game in (None, half.game) and number in (None, half.number)
     ]
     if not chosen:
-        raise InputError(f"{workdir}: no half {number} of game {game!r} in the test split")
+        raise InputError(f"{workdir}: no half {number} of game {game!r} in split {truth.split}")
     half, spots = chosen[0]
     classes, limits = truth.dataset.classes, run.thresholds or {}
     spots = [
@@ -57,7 +57,7 @@ def write_snapshot(
         for spot in spots
         if spot.label in classes and spot.confidence >= limits.get(spot.label, THRESHOLD)
     ]
-    path = Path(workdir) / "timeline.png"
+    path = Path(workdir) / PICTURE_FILE
     _figure(half, spots, classes, limits).savefig(path, dpi=150)
     return path
 

@@ -76,6 +76,8 @@ class Study:
                 " beside ours to show which row is which and how its components act; comparing"
                 " levels across data sets means nothing, so no differences are given."
             )
+        if any(run.split == "valid" for row in self.finished for run in row.row.runs):
+            lines.append("There is no test split: figures are of the one that chose the models.")
         for row in self.rows:
             lines += [f"No result for {row.row.name}: {reason}" for reason in row.row.unfinished]
         return [*lines, *self.missing]
@@ -111,19 +113,19 @@ def read_study(rows: Sequence[Row], progress: Callable[[str], None]) -> Study:
 
 def _common_truth(runs: Sequence[Run]) -> tuple[Truth | None, list[str]]:
     """The truth of all runs; without it, why the figures that need it are left out."""
-    truths: dict[Path, Truth] = {}
-    missing: dict[Path, str] = {}
+    truths: dict[tuple[Path, str], Truth] = {}
+    missing: dict[tuple[Path, str], str] = {}
     for run in runs:
-        root = run.data_root
-        if root not in truths and root not in missing:
+        key = run.data_root, run.split
+        if key not in truths and key not in missing:
             try:
-                truths[root] = read_truth(run)
+                truths[key] = read_truth(run)
             except MissingTruth as error:
-                missing[root] = f"Figures that need the truth are left out: {error}"
-    names = {truth.dataset.name for truth in truths.values()}
+                missing[key] = f"Figures that need the truth are left out: {error}"
+    names = {f"{truth.dataset.name} ({truth.split})" for truth in truths.values()}
     if len(names) > 1:
         several = ", ".join(sorted(names))
-        raise InputError(f"the runs are on several data sets, {several}: report each by itself")
+        raise InputError(f"the runs are on several sets of games, {several}: report each by itself")
     if missing or not truths:
         return None, list(missing.values())
     return next(iter(truths.values())), []

@@ -152,7 +152,7 @@ def _variants(row: Row) -> list[tuple[str, str]]:
 
 def _guessing(rows: Sequence[Row]) -> tuple[str, ...]:
     """What confidences drawn at random score on the same data."""
-    runs = [run for row in rows for run in row.runs if "guessing" in run.metrics.get("test", {})]
+    runs = [run for row in rows for run in row.runs if run.score("guessing", "loose") is not None]
     if not runs:
         return ()
     loose, tight = (np.mean([run.score("guessing", k) for run in runs]) for k in ("loose", "tight"))
