@@ -5,6 +5,7 @@ import io
 import json
 import lzma
 import os
+import re
 import struct
 import tokenize
 import zipfile
@@ -116,4 +117,5 @@ def _array(content: bytes) -> np.ndarray:
 
 
 def _reason(error: Exception) -> str:
-    return str(error) or type(error).__name__
+    # zipfile shows its own objects.
+    return re.sub(r"<ZipInfo .*?>", "it", str(error)) or type(error).__name__

@@ -310,8 +310,8 @@ def test_a_kill_at_any_moment(monkeypatch, tmp_path):
             assert made == names
 
 
-def test_shards_of_changed_games_are_written_again(folder, monkeypatch, tmp_path):
-    config = config_of(folder)
+def write_shards_only(config, folder, target, monkeypatch):
+    """A preparation that is killed before it says that it is finished."""
 
     def killed(self):
         raise Killed
@@ -319,7 +319,12 @@ def test_shards_of_changed_games_are_written_again(folder, monkeypatch, tmp_path
     with monkeypatch.context() as patch:
         patch.setattr(builder.SoccernetV2, "_write_info", killed)
         with pytest.raises(Killed):
-            prepared.prepare(config, folder, tmp_path / "prepared")
+            prepared.prepare(config, folder, target)
+
+
+def test_shards_of_changed_games_are_written_again(folder, monkeypatch, tmp_path):
+    config = config_of(folder)
+    write_shards_only(config, folder, tmp_path / "prepared", monkeypatch)
     write_labels(folder / "league/train 1", [annotation(1, 500, "Corner")])
     with monkeypatch.context() as patch:
         killer = Killer(patch, None)
@@ -331,14 +336,7 @@ def test_shards_of_changed_games_are_written_again(folder, monkeypatch, tmp_path
 @pytest.mark.parametrize("report", ["", "{", "[]", "{}"])
 def test_a_damaged_report_tells_nothing(folder, monkeypatch, tmp_path, report):
     config = config_of(folder)
-
-    def killed(self):
-        raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(builder.SoccernetV2, "_write_info", killed)
-        with pytest.raises(Killed):
-            prepared.prepare(config, folder, tmp_path)
+    write_shards_only(config, folder, tmp_path, monkeypatch)
     for path in tmp_path.rglob("*.report.json"):
         path.write_text(report)
     with monkeypatch.context() as patch:
