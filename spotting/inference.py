@@ -163,12 +163,14 @@ def spot_half(
     num_frames = features.shape[0]
     span = segment_span(chunks, chunk_frames, border)
     result = np.zeros((num_frames, model.num_classes), np.float32)
+    # The network converts float16, on all cores and with half the bytes to copy before.
+    dtype = np.float16 if features.dtype == np.float16 else np.float32
     for segment in segments(num_frames, chunk_frames, border, chunks):
-        block = np.zeros((1, span, features.shape[1]), np.float32)
-        have = features[segment.start : segment.start + span]
-        block[0, : len(have)] = have
+        block = np.asarray(features[segment.start : segment.start + span], dtype)
+        if len(block) < span:
+            block = np.pad(block, ((0, span - len(block)), (0, 0)))
         outputs = spot_segments(
-            model, params, block, segment.offsets[None], segment.source[None], chunk_frames
+            model, params, block[None], segment.offsets[None], segment.source[None], chunk_frames
         )
         kept = slice(segment.low - segment.start, segment.high - segment.start)
         result[segment.low : segment.high] = np.asarray(outputs[0, kept])
