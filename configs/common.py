@@ -33,6 +33,9 @@ def get_config() -> ConfigDict:
     data.event_time = "gameTime"
     data.loader = "auto"  # "resident", "stream", or whichever fits the device's memory
     data.resident_dtype = "float32"  # of the features that the resident loader keeps on the device
+    # Parts of a streamed batch, read apart from each other; at least one a process. The batches are
+    # the same on any number of processes that divides it, but more parts are slower to read.
+    data.stream_parts = 1
     data.prepared_dir = ""  # of the streamed data set; default: <root>/prepared
     data.storage = "float16"  # dtype of prepared features: float32, float16, bfloat16
     data.concatenate = ()  # more feature sets, put beside the first

@@ -111,10 +111,11 @@ def streamed_epochs(
     source = stream.Stream(
         ready,
         config.data.train,
-        config.training.batch_size // jax.process_count(),
+        config.training.batch_size,
         seed=2 * seed + (kind == "displacement"),
         process=jax.process_index(),
         num_processes=jax.process_count(),
+        least_parts=config.data.stream_parts,
     )
     say(f"reading {source.blocks_per_chunk():.2f} blocks of bytes for each chunk")
     sharding = NamedSharding(mesh, PartitionSpec(parallel.AXIS))

@@ -14,6 +14,7 @@ _POSITIVE = (
     "model.width",
     "model.num_heads",
     "model.mlp_dim",
+    "data.stream_parts",
     "anchors.chunk",
     "anchors.confidence_radius",
     "anchors.displacement_radius",

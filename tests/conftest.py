@@ -41,15 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a data set: 5 matches of two halves of about 75 s, 16 features at 2 per second."""
-    root = tmp_path_factory.mktemp("tiny") / "data"
-    generator = np.random.default_rng(0)
-    for games in SPLITS.values():
-        for game in games:
-            _write_game(root / game, generator)
-    description = {"name": "tiny", "frame_rate": FRAME_RATE, "features": FEATURES}
-    description |= {"feature_dim": FEATURE_DIM, "classes": list(CLASSES), "splits": SPLITS}
-    write_json_atomic(root / DESCRIPTION_FILE, description)
-    return root
+    return write_dataset(tmp_path_factory.mktemp("tiny") / "data", SPLITS)
 
 
 @pytest.fixture(scope="session")
@@ -58,6 +50,18 @@ def tiny_run(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     workdir = tmp_path_factory.mktemp("tiny_run") / "run"
     experiment.run(tiny_config(tiny_dataset), workdir)
     return workdir
+
+
+def write_dataset(root: Path, splits: dict[str, list[str]]) -> Path:
+    """Writes a data set like `tiny_dataset` with other games; returns `root`."""
+    generator = np.random.default_rng(0)
+    for games in splits.values():
+        for game in games:
+            _write_game(root / game, generator)
+    description = {"name": "tiny", "frame_rate": FRAME_RATE, "features": FEATURES}
+    description |= {"feature_dim": FEATURE_DIM, "classes": list(CLASSES), "splits": splits}
+    write_json_atomic(root / DESCRIPTION_FILE, description)
+    return root
 
 
 def tiny_config(root: Path) -> ConfigDict:

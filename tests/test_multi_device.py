@@ -11,7 +11,9 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import pytest
+from conftest import tiny_config, write_dataset
 
+from spotting import experiment
 from spotting.checkpoints import Checkpoints
 from spotting.run_folders import KINDS
 from spotting.trained import load_run
@@ -134,6 +136,25 @@ def test_two_processes_train_together_and_one_writes(config_file, unfinished, ti
     log = [json.loads(line) for line in (unfinished / "log.jsonl").read_text().splitlines()]
     epochs = [line["epoch"] for line in log[lines_before:] if line["kind"] == "train"]
     assert epochs == [1, 2]
+
+
+def test_two_processes_stream_what_one_streams(config_file, tmp_path):
+    pytest.importorskip("tensorflow_datasets")
+    root = write_dataset(tmp_path / "data", {"train": ["a", "b", "c", "d"]})
+    config = tiny_config(root)
+    config.data.update(loader="stream", stream_parts=2)
+    config.training.epochs = 1
+    experiment.run(config, tmp_path / "one", "train")
+    command = ("-m", "spotting.main", f"--config={config_file}", f"--workdir={tmp_path / 'two'}")
+    same = (f"--config.data.root={root}", "--config.data.loader=stream", "--mode=train")
+    more = (
+        "--config.data.stream_parts=2",
+        "--config.training.epochs=1",
+        "--config.devices.distributed=True",
+    )
+    for status, _, errors in finish(*start_two(*command, *same, *more)):
+        assert status == 0, errors
+    assert_same_models(tmp_path / "one", tmp_path / "two")
 
 
 def test_bad_input_ends_all_processes_with_its_status(config_file, tmp_path):

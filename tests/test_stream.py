@@ -32,8 +32,11 @@ def ready(folder):
     return prepared.prepare(config, folder, folder / "prepared")
 
 
-def make_stream(ready, batch_size=6, seed=3, process=0, num_processes=1, shuffle_bytes=1):
-    return stream.Stream(ready, "train", batch_size, seed, process, num_processes, shuffle_bytes)
+def make_stream(ready, share=6, seed=3, process=0, num_processes=1, shuffle_bytes=1, parts=1):
+    """A stream of which each process gets `share` rows of a batch."""
+    batch_size = share * num_processes
+    which = (process, num_processes, parts)
+    return stream.Stream(ready, "train", batch_size, seed, *which, shuffle_bytes)
 
 
 def take(batches, count):
@@ -130,6 +133,27 @@ def test_processes_share_out_one_sequence(ready):
     assert len(cut_by[1]) == 12 * 32
     # Together they cut each chunk that was drawn once, no more and no less.
     assert cut_by[1] == cut_by[2] == cut_by[4]
+
+
+def test_batches_of_parts_are_the_same_on_one_process_and_on_two(ready):
+    alone = take(make_stream(ready, 8).batches(), 12)
+    whole = take(make_stream(ready, 8, shuffle_bytes=1 << 10, parts=2).batches(), 12)
+    for start in (0, 7):
+        shared = [make_stream(ready, 4, 3, process, 2, 1 << 10) for process in (0, 1)]
+        batches = zip(*(part.batches(start) for part in shared), strict=True)
+        for expected, rows in zip(whole[start:], batches, strict=False):
+            together = jax.tree.map(lambda *each: np.concatenate(each), *rows)
+            jax.tree.map(np.testing.assert_array_equal, together, expected)
+    # 32 chunks are a pass; parts cut the same ones.
+    cut = [sorted(zip(*positions(batches), strict=True)) for batches in (alone, whole)]
+    assert cut[0] == cut[1]
+
+
+@pytest.mark.parametrize(("num_processes", "parts"), [(1, 4), (2, 3)])
+def test_parts_that_cannot_be(ready, num_processes, parts):
+    stream = make_stream(ready, 3, num_processes=num_processes, parts=parts)
+    with pytest.raises(InputError, match=f"{parts} parts of a batch of {3 * num_processes}"):
+        stream.dataset()
 
 
 def test_shuffling_keeps_the_law_of_every_process(ready):

@@ -7,10 +7,10 @@ block to its last gives every chunk of its halves while remembering a single blo
 A stream is a row of *passes*. In a pass every frame is read about once, and as many chunks are cut
 as there are blocks, so that a chunk costs about one block's bytes. The chunks of a pass are drawn
 independently from the sampling law (a half in proportion to its length, a uniform start), for all
-processes together; only then are they put in the order of a sequential read. That order starts at a
-chunk drawn uniformly, so that any position in any process's stream follows the law as well.
+parts of the stream together; only then are they put in the order of a sequential read. That order
+starts at a chunk drawn uniformly, so that any position in any part follows the law as well.
 
-A process's part of a pass is cut into *lanes* of equally many chunks, each a sequential read. The
+What a part cuts in a pass is cut into *lanes* of equally many chunks, each a sequential read. The
 lanes take turns, which mixes games, and where a stream stands follows from its number of chunks
 alone.
 """
@@ -98,36 +98,36 @@ def draw_chunks(
     return half, rng.integers(np.maximum(num_frames[half] - chunk_frames, 0) + 1)
 
 
-def turns_per_pass(layout: Layout, num_processes: int, lanes: int) -> int:
-    """Chunks that each lane of each process gives in a pass; all together, one a block."""
+def turns_per_pass(layout: Layout, num_parts: int, lanes: int) -> int:
+    """Chunks that each lane of each part gives in a pass; all together, one a block."""
     blocks = int(num_blocks(layout.num_frames, layout.block_frames).sum())
-    return max(1, round(blocks / (num_processes * lanes)))
+    return max(1, round(blocks / (num_parts * lanes)))
 
 
 def plan_pass(
-    layout: Layout, seed: int, index: int, process: int, num_processes: int, lanes: int
+    layout: Layout, seed: int, index: int, part: int, num_parts: int, lanes: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The chunks of one process in one pass.
+    """The chunks of one part in one pass.
 
     Args:
       layout: of the split.
       seed: of the stream.
       index: number of the pass.
-      process: which of the processes.
-      num_processes: between them they cut every chunk that was drawn for the pass exactly once.
+      part: which of the parts.
+      num_parts: between them they cut every chunk that was drawn for the pass exactly once.
       lanes: L.
 
     Returns:
       Half and first frame of each chunk, int64 [L, turns], each lane in the order of its reads.
     """
-    turns = turns_per_pass(layout, num_processes, lanes)
-    count = num_processes * lanes * turns
+    turns = turns_per_pass(layout, num_parts, lanes)
+    count = num_parts * lanes * turns
     rng = np.random.default_rng((seed, index))
     half, start = draw_chunks(layout.num_frames, layout.block_frames, count, rng)
     shard_rank = rng.permutation(layout.shard[-1] + 1)
     order = np.lexsort((_last_block(layout, half, start), shard_rank[layout.shard[half]]))
     order = np.roll(order, rng.integers(count))
-    mine = order.reshape(num_processes, lanes, turns)[process]
+    mine = order.reshape(num_parts, lanes, turns)[part]
     return half[mine], start[mine]
 
 

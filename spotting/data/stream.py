@@ -1,10 +1,10 @@
 """Chunks streamed from prepared data by tf.data, for splits that fit in no memory.
 
 `blocks` says which chunks there are and what must be read for them; this module reads, cuts,
-shuffles and batches. What it gives is a function of the seed, the process, the number of processes
-and the position alone. Any number of processes cuts the same chunks in a pass, but which of them
-meet in a batch depends on it: a streamed training is the same one on any number of devices, and
-another draw of the same law on another number of processes.
+shuffles and batches. A batch may consist of several *parts*, which read and shuffle apart from each
+other; a process has some of them, at least one. The batches are a function of the seed, the number
+of parts and the position alone: where there are as many parts, they are the same on one process as
+on several. More parts read more slowly, so one a process is the rule.
 """
 
 import collections
@@ -19,24 +19,26 @@ from spotting.data import blocks
 from spotting.data.prepared import Prepared, reading_records
 from spotting.data.resident import Batch
 from spotting.data.tensorflow_import import tf
+from spotting.errors import InputError
 
-_LANES = 32  # Of all processes together: so many matches meet in a global batch.
-_LEAST_LANES = 4  # Of one process.
+_LANES = 32  # Of all parts together: so many matches meet in a batch.
+_LEAST_LANES = 4  # Of one part.
 _READ_BYTES = 4 << 20  # What is asked of the file system at a time; each lane has such a buffer.
 
 
 @dataclass(frozen=True)
 class Stream:
-    """An endless stream of chunks of one split, the part of one process.
+    """An endless stream of batches of one split, or one process's rows of them.
 
     Attributes:
       prepared: where from.
       split: which split.
-      batch_size: chunks in a batch of this process.
+      batch_size: chunks in a batch, of all processes together.
       seed: of the draws; give each model that is trained one of its own.
       process: which of the processes this is.
-      num_processes: they get disjoint parts of the chunks drawn.
-      shuffle_bytes: features that are shuffled together, and so are in memory.
+      num_processes: they get consecutive rows of each batch.
+      least_parts: of a batch; at least one for each process.
+      shuffle_bytes: features that are shuffled together and so are in memory, in all processes.
     """
 
     prepared: Prepared
@@ -45,31 +47,43 @@ class Stream:
     seed: int
     process: int = 0
     num_processes: int = 1
+    least_parts: int = 1
     shuffle_bytes: int = 512 << 20
 
     @property
-    def num_lanes(self) -> int:
-        """Sequential reads that take turns in this process.
-
-        A lane starts in the middle of a shard and reads that from its beginning, so lanes are few
-        enough to go over two shards each.
-        """
-        shards = len(self.prepared.shards(self.split))
-        wanted = max(_LEAST_LANES, _LANES // self.num_processes)
-        return max(1, min(wanted, shards // (2 * self.num_processes)))
+    def num_parts(self) -> int:
+        """Parts of a batch, all processes together."""
+        return max(self.least_parts, self.num_processes)
 
     @property
-    def shuffle_chunks(self) -> int:
-        """How many chunks are shuffled together."""
-        records = self.prepared.records
-        chunk_bytes = records.block_frames * records.feature_dim * records.dtype.itemsize
-        # Whole turns, so that a resumed stream can leave whole turns out.
-        return max(1, self.shuffle_bytes // (chunk_bytes * self.num_lanes)) * self.num_lanes
+    def parts(self) -> list["Part"]:
+        """The parts of this process.
+
+        Raises:
+          InputError: the processes, or the batch, cannot be cut so.
+        """
+        count = self.num_parts // self.num_processes
+        if self.num_parts % self.num_processes or self.batch_size % self.num_parts:
+            raise InputError(
+                f"{self.num_parts} parts of a batch of {self.batch_size} on {self.num_processes} "
+                "processes: data.stream_parts must be a multiple of the processes and divide "
+                "training.batch_size"
+            )
+        return [
+            Part(
+                self.prepared,
+                self.split,
+                self.seed,
+                index,
+                self.num_parts,
+                self.shuffle_bytes // self.num_parts,
+            )
+            for index in range(self.process * count, (self.process + 1) * count)
+        ]
 
     def blocks_per_chunk(self, index: int = 0) -> float:
         """Blocks' bytes read for each chunk of a pass."""
-        layout = self.prepared.layout(self.split)
-        return blocks.blocks_per_chunk(blocks.plan_reads(layout, *self._chunks(layout, index)))
+        return float(np.mean([part.blocks_per_chunk(index) for part in self.parts]))
 
     def batches(self, start: int = 0) -> Iterator[Batch]:
         """Batches of NumPy arrays, from batch number `start` on.
@@ -86,11 +100,73 @@ class Stream:
 
     def dataset(self, start: int = 0) -> tf.data.Dataset:
         """The stream as a tf.data.Dataset: features, offsets and valid of `Batch`."""
+        share = self.batch_size // self.num_parts
+        parts = [part.chunks(start * share) for part in self.parts]
+        chunks = parts[0]
+        if len(parts) > 1:
+            turns = tf.data.Dataset.range(len(parts)).repeat()
+            turns = turns.flat_map(lambda part: tf.data.Dataset.from_tensors(part).repeat(share))
+            # They read ahead beside each other.
+            parts = [part.prefetch(share) for part in parts]
+            chunks = tf.data.Dataset.choose_from_datasets(parts, turns)
+        stream = chunks.batch(share * len(parts), drop_remainder=True).prefetch(2)
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        options.deterministic = True
+        return stream.with_options(options)
+
+
+@dataclass(frozen=True)
+class Part:
+    """An endless stream of chunks: of each batch of a `Stream` its part.
+
+    Attributes:
+      prepared: where from.
+      split: which split.
+      seed: of the draws.
+      index: which of the parts this is.
+      num_parts: they get disjoint parts of the chunks drawn.
+      shuffle_bytes: features that are shuffled together.
+    """
+
+    prepared: Prepared
+    split: str
+    seed: int
+    index: int = 0
+    num_parts: int = 1
+    shuffle_bytes: int = 512 << 20
+
+    @property
+    def num_lanes(self) -> int:
+        """Sequential reads that take turns in this part.
+
+        A lane starts in the middle of a shard and reads that from its beginning, so lanes are few
+        enough to go over two shards each.
+        """
+        shards = len(self.prepared.shards(self.split))
+        wanted = max(_LEAST_LANES, _LANES // self.num_parts)
+        return max(1, min(wanted, shards // (2 * self.num_parts)))
+
+    @property
+    def shuffle_chunks(self) -> int:
+        """How many chunks are shuffled together."""
+        records = self.prepared.records
+        chunk_bytes = records.block_frames * records.feature_dim * records.dtype.itemsize
+        # Whole turns, so that a resumed stream can leave whole turns out.
+        return max(1, self.shuffle_bytes // (chunk_bytes * self.num_lanes)) * self.num_lanes
+
+    def blocks_per_chunk(self, index: int = 0) -> float:
+        """Blocks' bytes read for each chunk of a pass."""
+        layout = self.prepared.layout(self.split)
+        return blocks.blocks_per_chunk(blocks.plan_reads(layout, *self._chunks(layout, index)))
+
+    def chunks(self, start: int = 0) -> tf.data.Dataset:
+        """Features, offsets and valid of a chunk of `Batch`, from chunk number `start` on."""
         layout = self.prepared.layout(self.split)
         shards = tf.constant(self.prepared.shards(self.split))
         lanes, window = self.num_lanes, self.shuffle_chunks
-        pass_chunks = lanes * blocks.turns_per_pass(layout, self.num_processes, lanes)
-        first_pass, position = divmod(start * self.batch_size, pass_chunks)
+        pass_chunks = lanes * blocks.turns_per_pass(layout, self.num_parts, lanes)
+        first_pass, position = divmod(start, pass_chunks)
         first_window, leave_out = divmod(position, window)
         windows_per_pass = -(-pass_chunks // window)
 
@@ -99,7 +175,7 @@ class Stream:
             turns = first_window * window // lanes if index == first_pass else 0
             reads = blocks.plan_reads(layout, half[:, turns:], first_frame[:, turns:])
             # The draws of the pass have the seed (seed, index), which is (seed, index, 0) to NumPy.
-            rng = np.random.default_rng((self.seed, index, 1 + self.process))
+            rng = np.random.default_rng((self.seed, index, 1 + self.index))
             seeds = rng.integers(np.iinfo(np.int64).max, size=windows_per_pass)
             return [*reads, seeds[first_window if index == first_pass else 0 :]]
 
@@ -124,15 +200,11 @@ class Stream:
             return windows.flat_map(shuffled)
 
         stream = tf.data.Dataset.range(first_pass, np.iinfo(np.int64).max).flat_map(one_pass)
-        stream = stream.skip(leave_out).batch(self.batch_size, drop_remainder=True).prefetch(2)
-        options = tf.data.Options()
-        options.autotune.enabled = False
-        options.deterministic = True
-        return stream.with_options(options)
+        return stream.skip(leave_out)
 
     def _chunks(self, layout: blocks.Layout, index: int) -> tuple[np.ndarray, np.ndarray]:
         return blocks.plan_pass(
-            layout, self.seed, index, self.process, self.num_processes, self.num_lanes
+            layout, self.seed, index, self.index, self.num_parts, self.num_lanes
         )
 
     def _lane(self, lane: tf.Tensor, reads: blocks.Reads, shards: tf.Tensor) -> tf.data.Dataset:
