@@ -98,6 +98,8 @@ def check(config: ConfigDict) -> None:
     _require(config, "postprocessing.window", min(window, default=0) > 0, "greater than 0")
     _require(config, "tune.window", min(config.tune.window, default=1) > 0, "greater than 0")
     training = config.training
+    cuts = training.batch_size % config.data.stream_parts == 0
+    _require(config, "data.stream_parts", cuts, "a divisor of training.batch_size")
     _require(
         config,
         "training.chunks_per_epoch",

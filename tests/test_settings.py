@@ -72,6 +72,7 @@ def test_unknown_ablation():
         ("confidence.mixup_alpha", math.inf, "finite"),
         ("training.adam_b1", 1.0, "less than 1"),
         ("data.resample", 1e9, "1000 or less"),
+        ("data.stream_parts", 3, "a divisor of training.batch_size"),
     ],
 )
 def test_values_out_of_range_are_named(field, value, message):
