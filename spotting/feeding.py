@@ -104,6 +104,9 @@ def streamed_epochs(
     from spotting import prepare
     from spotting.data import stream
 
+    batch_size, num_processes = config.training.batch_size, jax.process_count()
+    # Preparing may take hours.
+    stream.count_parts(batch_size, num_processes, config.data.stream_parts)
     # The first process prepares, the others open what it left.
     ready = parallel.first_alone(prepare.build, config, matches.source)
     ready = ready or prepare.build(config, matches.source)
@@ -111,10 +114,10 @@ def streamed_epochs(
     source = stream.Stream(
         ready,
         config.data.train,
-        config.training.batch_size,
+        batch_size,
         seed=2 * seed + (kind == "displacement"),
         process=jax.process_index(),
-        num_processes=jax.process_count(),
+        num_processes=num_processes,
         least_parts=config.data.stream_parts,
     )
     say(f"reading {source.blocks_per_chunk():.2f} blocks of bytes for each chunk")

@@ -26,9 +26,10 @@ def test_makes_a_folder_that_the_project_reads(folder):
     assert all(half.load().shape == (720, 8) for half in halves)
 
 
-def test_measures_what_a_stream_gives(folder):
+@pytest.mark.parametrize("parts", [1, 2])
+def test_measures_what_a_stream_gives(folder, parts):
     prepared = loader_benchmark.prepare_folder(folder)
-    found = loader_benchmark.measure_speed(prepared, batch_size=4, seconds=0.05, rounds=1)
+    found = loader_benchmark.measure_speed(prepared, 4, seconds=0.05, rounds=1, parts=parts)
     assert found.bytes_per_s == pytest.approx(found.chunks_per_s * 224 * 8 * 2)
     assert 1 <= found.blocks_per_chunk <= 4
     assert found.read_bytes_per_s > 0

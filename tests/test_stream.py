@@ -151,9 +151,8 @@ def test_batches_of_parts_are_the_same_on_one_process_and_on_two(ready):
 
 @pytest.mark.parametrize(("num_processes", "parts"), [(1, 4), (2, 3)])
 def test_parts_that_cannot_be(ready, num_processes, parts):
-    stream = make_stream(ready, 3, num_processes=num_processes, parts=parts)
     with pytest.raises(InputError, match=f"{parts} parts of a batch of {3 * num_processes}"):
-        stream.dataset()
+        make_stream(ready, 3, num_processes=num_processes, parts=parts).dataset()
 
 
 def test_shuffling_keeps_the_law_of_every_process(ready):

@@ -99,11 +99,13 @@ def prepare_folder(root: Path) -> Any:
     return prepared.prepare(builder.make_config(open_dataset(root)), root, root / "prepared")
 
 
-def measure_speed(prepared: Any, batch_size: int, seconds: float = 5.0, rounds: int = 3) -> Speed:
+def measure_speed(
+    prepared: Any, batch_size: int, seconds: float = 5.0, rounds: int = 3, parts: int = 1
+) -> Speed:
     """Streams a prepared training split for a while, and reads its files; the median of rounds."""
     from spotting.data.stream import Stream
 
-    stream = Stream(prepared, "train", batch_size, seed=0)
+    stream = Stream(prepared, "train", batch_size, seed=0, least_parts=parts)
     batches = stream.batches()
     records = prepared.records
     chunk_bytes = records.block_frames * records.feature_dim * records.dtype.itemsize
@@ -124,7 +126,7 @@ def measure_speed(prepared: Any, batch_size: int, seconds: float = 5.0, rounds: 
     )
 
 
-def measure_memory(root: Path, games: int) -> Memory:
+def measure_memory(root: Path, games: int, parts: int = 1) -> Memory:
     """Makes a data set of Combination's width, prepares and streams it, each in its own process.
 
     Halves are of 9 minutes, so that a few GB have as many matches to read at a time as all 92 have.
@@ -133,7 +135,7 @@ def measure_memory(root: Path, games: int) -> Memory:
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         data_bytes, preparing = pool.submit(_prepare_for_memory, root).result()
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        streaming = pool.submit(_stream_for_memory, root).result()
+        streaming = pool.submit(_stream_for_memory, root, parts).result()
     return Memory(data_bytes, preparing, streaming)
 
 
@@ -201,11 +203,11 @@ def _prepare_for_memory(root: Path) -> tuple[int, int]:
     return prepared.builder.info.dataset_size, _peak_memory()
 
 
-def _stream_for_memory(root: Path) -> int:
+def _stream_for_memory(root: Path, parts: int) -> int:
     from spotting.data.stream import Stream
 
     prepared = prepare_folder(root)
-    batches = Stream(prepared, "train", 64, seed=0).batches()
+    batches = Stream(prepared, "train", 64, seed=0, least_parts=parts).batches()
     for _ in range(_MEMORY_BATCHES):
         next(batches)
     return _peak_memory()
@@ -242,26 +244,26 @@ def main() -> int:
     parser = cli.Parser("python -m spotting.data.loader_benchmark", __doc__)
     parser.add_argument("what", choices=["speed", "memory", "training"])
     parser.add_argument("--folder", help="where to make the data; default: a temporary folder")
+    parser.add_argument("--parts", type=int, default=1, help="of a batch, for speed and memory")
     arguments = parser.parse_args()
-    benchmark(arguments.what, arguments.folder)
+    benchmark(arguments.what, arguments.folder, arguments.parts)
     return 0
 
 
-def benchmark(what: str, folder: str | None = None) -> None:
+def benchmark(what: str, folder: str | None = None, parts: int = 1) -> None:
     """Prints one benchmark's figures, of data that it makes in a folder for the time being."""
     with tempfile.TemporaryDirectory(dir=folder) as root:
-        _benchmark(what, Path(root))
+        _benchmark(what, Path(root), parts)
 
 
-def _benchmark(what: str, root: Path) -> None:
+def _benchmark(what: str, root: Path, parts: int) -> None:
     if what == "speed":
         for name, features, games, batch_size in (
             ("224x512", RESNET_PCA, 120, 256),
             ("112x8576", COMBINATION, 18, 64),
         ):
-            found = measure_speed(
-                prepare_folder(make_folder(root / name, games, features)), batch_size
-            )
+            prepared = prepare_folder(make_folder(root / name, games, features))
+            found = measure_speed(prepared, batch_size, parts=parts)
             print(
                 f"{name} float16: {found.chunks_per_s:,.0f} chunks/s, "
                 f"{found.bytes_per_s / 1e9:.2f} GB/s; plain sequential read "
@@ -271,7 +273,7 @@ def _benchmark(what: str, root: Path) -> None:
             )
     elif what == "memory":
         for games in (90, 450):
-            found = measure_memory(root / str(games), games)
+            found = measure_memory(root / str(games), games, parts)
             print(
                 f"{found.data_bytes / 1e9:.2f} GB prepared: peak memory preparing "
                 f"{found.preparing / 1e9:.2f} GB, streaming {found.streaming / 1e9:.2f} GB",

@@ -26,6 +26,26 @@ _LEAST_LANES = 4  # Of one part.
 _READ_BYTES = 4 << 20  # What is asked of the file system at a time; each lane has such a buffer.
 
 
+def count_parts(batch_size: int, num_processes: int, least_parts: int) -> int:
+    """Parts of a batch, all processes together.
+
+    Args:
+      batch_size: chunks in a batch, of all processes together.
+      num_processes: each has equally many parts.
+      least_parts: of a batch; at least one for each process.
+
+    Raises:
+      InputError: the processes, or the batch, cannot be cut so.
+    """
+    num_parts = max(least_parts, num_processes)
+    if num_parts % num_processes or batch_size % num_parts:
+        raise InputError(
+            f"{num_parts} parts of a batch of {batch_size} on {num_processes} processes: "
+            "data.stream_parts must be a multiple of the processes and divide training.batch_size"
+        )
+    return num_parts
+
+
 @dataclass(frozen=True)
 class Stream:
     """An endless stream of batches of one split, or one process's rows of them.
@@ -52,23 +72,13 @@ class Stream:
 
     @property
     def num_parts(self) -> int:
-        """Parts of a batch, all processes together."""
-        return max(self.least_parts, self.num_processes)
+        """Parts of a batch, all processes together; see `count_parts`."""
+        return count_parts(self.batch_size, self.num_processes, self.least_parts)
 
     @property
     def parts(self) -> list["Part"]:
-        """The parts of this process.
-
-        Raises:
-          InputError: the processes, or the batch, cannot be cut so.
-        """
+        """The parts of this process."""
         count = self.num_parts // self.num_processes
-        if self.num_parts % self.num_processes or self.batch_size % self.num_parts:
-            raise InputError(
-                f"{self.num_parts} parts of a batch of {self.batch_size} on {self.num_processes} "
-                "processes: data.stream_parts must be a multiple of the processes and divide "
-                "training.batch_size"
-            )
         return [
             Part(
                 self.prepared,
