@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from spotting.api import Spot, Spotter
+    from spotting.spotter import Spot, Spotter
 
 __all__ = ["Spot", "Spotter"]
 
@@ -11,7 +11,7 @@ __all__ = ["Spot", "Spotter"]
 def __getattr__(name: str) -> Any:
     # Imported when asked for: JAX takes a second, and half of this package does without it.
     if name in __all__:
-        from spotting import api
+        from spotting import spotter as api
 
         return getattr(api, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 from ml_collections import ConfigDict
 
-from spotting import cli, ranges
-from spotting.errors import InputError
-from spotting.files import write_json_atomic
+from spotting.base import cli
+from spotting.base.errors import InputError
+from spotting.base.files import write_json_atomic
 from spotting.reporting import paper
+from spotting.runs import config as ranges
 
 if TYPE_CHECKING:
     from spotting.benchmarks.row import Row
@@ -49,14 +50,14 @@ flags.DEFINE_string("json", None, "File for the figures.", flag_values=_FLAGS)
 def main() -> int:
     """Runs what the flags say."""
     if _FLAGS.what == "loader":
-        from spotting.data import loader_benchmark
+        from spotting.benchmarks import loader as loader_benchmark
 
         loader_benchmark.benchmark("speed")
         return 0
     import jax
 
+    from spotting.base.logs import environment
     from spotting.benchmarks import row, scoring
-    from spotting.logs import environment
 
     # A program from the cache would seem to compile at once.
     jax.config.update("jax_enable_compilation_cache", False)

@@ -16,7 +16,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from spotting import cli, metrics
+from spotting.base import cli
+from spotting.base.errors import InputError
+from spotting.base.files import parse_json, write_json_atomic
 from spotting.data.annotations import (
     LABELS_FILE,
     RESULTS_FILE,
@@ -26,10 +28,8 @@ from spotting.data.annotations import (
     iterate_results,
     read_events,
 )
-from spotting.data.description import DESCRIPTION_FILE, HALVES, describe_dataset
-from spotting.errors import InputError
-from spotting.files import write_json_atomic
-from spotting.reading import parse_json
+from spotting.data.dataset import DESCRIPTION_FILE, HALVES, describe_dataset
+from spotting.scoring import metrics
 
 TOLERANCES: Mapping[str, Sequence[float]] = {
     "loose": metrics.LOOSE,

@@ -15,28 +15,22 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from spotting import (
-    anchors,
-    evaluation,
-    feeding,
-    initial_weights,
-    outcome,
-    parallel,
-    predictions,
-    ranges,
-    seeds,
-    settings,
-    timing,
-    training,
-)
-from spotting.checkpoints import num_parameters, stack
-from spotting.data.description import Dataset, write_description
-from spotting.files import write_json_atomic
-from spotting.fit import DivergedError, Schedule, fit, is_finished
-from spotting.logs import say
-from spotting.matches import Matches, read_matches, split_offsets
-from spotting.run_folders import KINDS, Run, folders_of_seeds, one_seed, open_runs, scored
-from spotting.validation import make_spotting, make_validation
+from spotting import anchors, timing
+from spotting.base import parallel
+from spotting.base.files import write_json_atomic
+from spotting.base.logs import say
+from spotting.data.dataset import Dataset, write_description
+from spotting.reporting import outcome
+from spotting.runs import config as ranges
+from spotting.runs import feeding, initial_weights, predictions, settings
+from spotting.runs import groups as seeds
+from spotting.runs.folders import KINDS, Run, folders_of_seeds, one_seed, open_runs, scored
+from spotting.runs.matches import Matches, read_matches, split_offsets
+from spotting.runs.validation import make_spotting, make_validation
+from spotting.scoring import figures as evaluation
+from spotting.training import step as training
+from spotting.training.checkpoints import num_parameters, stack
+from spotting.training.loop import DivergedError, Schedule, fit, is_finished
 
 
 def run(config: ConfigDict, workdir: Path, mode: str = "run") -> dict[int, dict[str, Any]]:

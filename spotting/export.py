@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from spotting import cli
-from spotting.errors import InputError
-from spotting.files import write_json_atomic
+from spotting.base import cli
+from spotting.base.errors import InputError
+from spotting.base.files import write_json_atomic
 
 if TYPE_CHECKING:
     import jax
 
-    from spotting.trained import TrainedRun
+    from spotting.runs.trained import TrainedRun
 
 Function: TypeAlias = "Callable[[jax.Array], tuple[jax.Array, jax.Array]]"
 
@@ -71,7 +71,7 @@ def export(workdir: str | os.PathLike, output: str | os.PathLike) -> tuple[float
     import jax
     from jax import export as jax_export
 
-    from spotting.trained import load_run
+    from spotting.runs.trained import load_run
 
     run, output = load_run(workdir), Path(output)
     output.mkdir(parents=True, exist_ok=True)

@@ -16,15 +16,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from spotting import cli, evaluation, fusion, predictions, settings, windows
+from spotting.base import cli
+from spotting.base.errors import InputError
+from spotting.base.files import read_object, write_json_atomic
 from spotting.data.annotations import read_events
-from spotting.data.description import Dataset, describe_dataset
-from spotting.data.soccernet import Half
-from spotting.errors import InputError
-from spotting.files import write_json_atomic
-from spotting.postprocessing import Suppression
-from spotting.reading import read_object
+from spotting.data.dataset import Dataset, describe_dataset
+from spotting.data.halves import Half
+from spotting.inference.postprocessing import Suppression
 from spotting.reporting.runs import Run
+from spotting.runs import predictions, settings
+from spotting.scoring import figures as evaluation
+from spotting.scoring import windows
+from spotting.studies import fusion
 
 _CANDIDATES = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 15.0, 20.0, 25.0, 30.0, 40.0)
 _START = {"hard": 20.0, "soft": 4.0}  # the windows of the paper and of its authors' later entry

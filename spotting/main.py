@@ -20,7 +20,7 @@ from pathlib import Path
 
 from absl import flags
 
-from spotting import cli
+from spotting.base import cli
 from spotting.data.checks import MissingData
 
 _FLAGS = cli.new_flags("The experiment: a file of configs/, perhaps with :du, :sam or :sam_mixup.")
@@ -41,7 +41,8 @@ flags.DEFINE_enum(
 
 def main() -> int:
     """Runs the experiment or the study that the flags name."""
-    from spotting import experiment, study
+    from spotting import experiment
+    from spotting.studies import study
 
     config = cli.required_config(_FLAGS)
     workdir = Path(_FLAGS.workdir or cli.default_workdir(_FLAGS))

@@ -30,13 +30,14 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from spotting import cli, timing
+from spotting import timing
+from spotting.base import cli
+from spotting.base.errors import InputError
+from spotting.base.files import atomic_file
 from spotting.data.annotations import RESULTS_FILE, Prediction, read_results, write_results
 from spotting.data.checks import read_header
-from spotting.data.description import SOCCERNET_V2
-from spotting.data.soccernet import FeatureFile, find_games
-from spotting.errors import InputError
-from spotting.files import atomic_file
+from spotting.data.dataset import SOCCERNET_V2
+from spotting.data.halves import FeatureFile, find_games
 from spotting.reporting.timeline import (
     LEAST_CONFIDENCE,
     TimelineGame,
@@ -74,7 +75,7 @@ def main() -> int:
     arguments = _parse()
     # JAX takes a second, which --help and a mistyped flag need not wait for.
     from spotting import Spotter
-    from spotting.logs import ProgressLine, duration, say
+    from spotting.base.logs import ProgressLine, duration, say
 
     spotter = Spotter.load(arguments.workdir, arguments.nms, arguments.window)
     games = find(arguments.features, spotter.features)

@@ -20,17 +20,20 @@ from typing import TYPE_CHECKING
 from absl import flags
 from ml_collections import ConfigDict
 
-from spotting import cli, ranges, settings, timing
+from spotting import timing
+from spotting.base import cli
+from spotting.base.errors import InputError
+from spotting.base.logs import ProgressLine, duration, say
 from spotting.data.checks import MissingData
-from spotting.data.description import LABELLED_SPLITS, Dataset, describe_dataset
-from spotting.data.soccernet import open_dataset
+from spotting.data.dataset import LABELLED_SPLITS, Dataset, describe_dataset
+from spotting.data.halves import open_dataset
 from spotting.data.survey import describe_events, describe_problems, describe_splits, survey_split
 from spotting.data.transforms import Transform, source_datasets
-from spotting.errors import InputError
-from spotting.logs import ProgressLine, duration, say
+from spotting.runs import config as ranges
+from spotting.runs import settings
 
 if TYPE_CHECKING:
-    from spotting.data.prepared import Prepared
+    from spotting.data.prepared.reader import Prepared
 
 _FLAGS = cli.new_flags("The experiment whose data to prepare: a file of configs/.")
 flags.DEFINE_bool(
@@ -96,7 +99,8 @@ def check(dataset: Dataset, transform: Transform, show_progress: bool) -> bool:
 
 def build(config: ConfigDict, dataset: Dataset) -> "Prepared":
     """Makes what is missing of the prepared data, says what it is, and opens it."""
-    from spotting.data import builder, prepared
+    from spotting.data.prepared import builder
+    from spotting.data.prepared import reader as prepared
 
     transform = settings.transform(config)
     rate = config.data.resample or dataset.frame_rate

@@ -12,8 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from spotting import cli
-from spotting.files import write_text_atomic
+from spotting.base import cli
+from spotting.base.files import write_text_atomic
 from spotting.reporting import sections
 from spotting.reporting.page import page
 from spotting.reporting.runs import REPORT_FILE, read_rows

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from absl import flags
 
-from spotting import cli
+from spotting.base import cli
 from spotting.data.checks import MissingData
 
 _FLAGS = cli.new_flags("Where to start: a file of configs/; what to try is in its field tune.")
@@ -34,7 +34,7 @@ flags.DEFINE_string(
 
 def main() -> None:
     """Runs the search that the flags name."""
-    from spotting import search
+    from spotting.studies import search
 
     config = cli.required_config(_FLAGS)
     default = cli.default_workdir(_FLAGS)

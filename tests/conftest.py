@@ -11,9 +11,9 @@ from ml_collections import ConfigDict
 
 from configs import common
 from spotting import experiment, timing
+from spotting.base.files import write_json_atomic
 from spotting.data.annotations import LABELS_FILE
-from spotting.data.description import DESCRIPTION_FILE
-from spotting.files import write_json_atomic
+from spotting.data.dataset import DESCRIPTION_FILE
 
 CLASSES = ("Goal", "Corner", "Throw-in")
 SPLITS = {

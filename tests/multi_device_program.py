@@ -10,13 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spotting import parallel, training
 from spotting.anchors import ClassWeights
-from spotting.checkpoints import stack
+from spotting.base import parallel
+from spotting.base.errors import InputError
 from spotting.data import resident
-from spotting.errors import InputError
-from spotting.fit import make_run_epoch
-from spotting.models.spotter import build
+from spotting.models.network import build
+from spotting.training import step as training
+from spotting.training.checkpoints import stack
+from spotting.training.loop import make_run_epoch
 
 SEEDS, BATCH, CHUNK, FEATURES, CLASSES = 2, 16, 8, 16, 3
 HYPER = training.Hyper(learning_rate=1e-3, weight_decay=1e-4, rho=0.2, mixup_alpha=1.0)

@@ -22,10 +22,11 @@ sys.path.insert(0, str(ROOT))
 
 import keras_fixture  # noqa: E402
 
-from spotting import cli, settings  # noqa: E402
-from spotting.data.description import describe_dataset  # noqa: E402
-from spotting.errors import InputError  # noqa: E402
-from spotting.keras_weights import HEADS  # noqa: E402
+from spotting.base import cli  # noqa: E402
+from spotting.base.errors import InputError  # noqa: E402
+from spotting.data.dataset import describe_dataset  # noqa: E402
+from spotting.models.keras_names import HEADS  # noqa: E402
+from spotting.runs import settings  # noqa: E402
 
 _FLAGS = cli.new_flags("Which network and data it is for.")
 flags.DEFINE_list("seeds", ["1"], "Seeds of Keras.", flag_values=_FLAGS)

@@ -18,8 +18,8 @@ import parity_evaluation
 import parity_models
 from parity_report import Folder, Report
 
-from spotting import cli
-from spotting.errors import InputError
+from spotting.base import cli
+from spotting.base.errors import InputError
 
 CHECKS = (
     (r"labels\.npz", parity_arrays.check_labels),

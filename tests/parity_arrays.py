@@ -13,10 +13,14 @@ import optax
 from parity_report import Arrays, Folder, Report
 
 from configs import common
-from spotting import anchors, inference, losses, mixup, nms, timing
-from spotting.data import annotations, soccernet
+from spotting import anchors, timing
+from spotting.data import annotations
+from spotting.data import halves as soccernet
 from spotting.data.annotations import SOCCERNET_CLASSES
-from spotting.optimizer import adam_with_decay, linear_decay
+from spotting.inference import chunks as inference
+from spotting.inference import nms
+from spotting.training import losses, mixup
+from spotting.training.optimizer import adam_with_decay, linear_decay
 
 FRAME_RATE = 2.0  # of the files that do not say
 UNDEFINED = 10.0  # of a displacement target

@@ -5,8 +5,8 @@ import re
 import numpy as np
 from parity_report import Arrays, Folder, Report
 
-from spotting import metrics
 from spotting.data import annotations
+from spotting.scoring import metrics
 
 TOLERANCES = {"loose": metrics.LOOSE, "medium": metrics.MEDIUM, "tight": metrics.TIGHT}
 SUFFIXES = {"all": "", "visible": "_visible", "unshown": "_unshown"}

@@ -19,14 +19,15 @@ from configs import (
     unet_combination,
     unet_resnet_pca,
 )
-from spotting import losses, settings
 from spotting.anchors import AnchorTargets
 from spotting.data.resident import Batch
-from spotting.keras_weights import HEADS, from_keras, kind_of, to_keras
-from spotting.models.spotter import Spotter
-from spotting.optimizer import linear_decay
-from spotting.sam import sam
-from spotting.training import (
+from spotting.models.keras_names import HEADS, from_keras, kind_of, to_keras
+from spotting.models.network import Spotter
+from spotting.runs import settings
+from spotting.training import losses
+from spotting.training.optimizer import linear_decay
+from spotting.training.sam import sam
+from spotting.training.step import (
     Hyper,
     Objective,
     OptimizerSettings,

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from spotting import metrics
+from spotting.base.files import write_json_atomic
 from spotting.data.annotations import RESULTS_FILE, Prediction, read_events, write_results
-from spotting.data.description import describe_dataset
-from spotting.files import write_json_atomic
+from spotting.data.dataset import describe_dataset
+from spotting.scoring import metrics
 
 CLASSES = ("Goal", "Foul", "Corner")
 

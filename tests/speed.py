@@ -15,9 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spotting import metrics, timing
-from spotting.models import spotter
-from spotting.nms import hard_nms
+from spotting import timing
+from spotting.inference.nms import hard_nms
+from spotting.models import network as spotter
+from spotting.scoring import metrics
 
 CHUNKS, T, P, K = 32, 224, 512, 17
 

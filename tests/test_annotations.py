@@ -7,6 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from spotting.base.errors import InputError
 from spotting.data.annotations import (
     SOCCERNET_CLASSES,
     Event,
@@ -17,7 +18,6 @@ from spotting.data.annotations import (
     read_results,
     write_results,
 )
-from spotting.errors import InputError
 
 GAME = "europe_uefa-champions-league/2015-2016/2015-11-03 - 22-45 Málaga 1 - 0 Beşiktaş"
 PREDICTION = {

@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import pytest
 
 from configs import common, te_base_resnet_pca, unet_combination, unet_resnet_pca
-from spotting import benchmark, cli, settings
+from spotting import benchmark
+from spotting.base import cli
+from spotting.base.errors import InputError
 from spotting.benchmarks import device, row, scoring, work
-from spotting.errors import InputError
+from spotting.runs import settings
 
 
 def test_products_are_counted():

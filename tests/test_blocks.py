@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from spotting.data import blocks
+from spotting.data.prepared import blocks
 
 
 def cell_probabilities(num_frames, chunk_frames):

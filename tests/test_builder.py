@@ -23,10 +23,12 @@ from stream_fixture import (
     write_matches,
 )
 
-from spotting.data import builder, description, prepared, stream
-from spotting.data.soccernet import open_dataset, read_split
+from spotting.base.errors import InputError
+from spotting.data import dataset as description
+from spotting.data.halves import open_dataset, read_split
+from spotting.data.prepared import builder, stream
+from spotting.data.prepared import reader as prepared
 from spotting.data.transforms import Transform, fit_once, read_transformed_split
-from spotting.errors import InputError
 
 GAMES = {"train": [(5, 30), (8, 17)], "valid": [(9, 4)]}
 
@@ -350,8 +352,8 @@ def test_a_killed_process(tmp_path):
     games = [(2_000, 2_000)] * 40
     folder = write_matches(tmp_path / "matches", {"train": games})
     code = (
-        "import sys\nfrom spotting.data import builder, prepared\n"
-        "from spotting.data.soccernet import open_dataset\n"
+        "import sys\nfrom spotting.data.prepared import builder, reader as prepared\n"
+        "from spotting.data.halves import open_dataset\n"
         "config = builder.make_config(open_dataset(sys.argv[1]), chunk_frames=8)\n"
         "prepared.prepare(config, sys.argv[1], sys.argv[2])\n"
     )

@@ -3,9 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spotting.checkpoints import Checkpoints, stack, unstack
-from spotting.errors import InputError
-from spotting.fit import Saved
+from spotting.base.errors import InputError
+from spotting.training.checkpoints import Checkpoints, stack, unstack
+from spotting.training.loop import Saved
 
 
 def _tree(value):

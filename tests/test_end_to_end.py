@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 from conftest import CLASSES, SPLITS, tiny_config
 
-from spotting import evaluate, experiment, fit, training
+from spotting import evaluate, experiment
+from spotting.base.errors import InputError
 from spotting.data.annotations import read_results
-from spotting.errors import InputError
-from spotting.run_folders import KINDS, open_runs
+from spotting.runs.folders import KINDS, open_runs
+from spotting.training import loop as fit
+from spotting.training import step as training
 
 
 def _best(config, workdir, kind):

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from spotting import cli, evaluate
+from spotting import evaluate
+from spotting.base import cli
 from spotting.data.annotations import SOCCERNET_CLASSES
 
 DATA = Path(__file__).parent / "data"

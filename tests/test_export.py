@@ -5,7 +5,8 @@ import jax
 import numpy as np
 import pytest
 
-from spotting import Spotter, cli, export
+from spotting import Spotter, export
+from spotting.base import cli
 
 T, P, K = 32, 16, 3
 

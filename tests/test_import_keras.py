@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from configs import common
-from spotting import settings
-from spotting.errors import InputError
-from spotting.files import write_json_atomic
+from spotting.base.errors import InputError
+from spotting.base.files import write_json_atomic
 from spotting.import_keras import import_models, read_weights
-from spotting.keras_weights import from_keras, kind_of, to_keras
-from spotting.trained import load_run
+from spotting.models.keras_names import from_keras, kind_of, to_keras
+from spotting.runs import settings
+from spotting.runs.trained import load_run
 
 T, P, K = 16, 12, 3
 UNET = {"trunk": "unet", "levels": 2, "reduction": (16, 8)}

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from spotting import inference
-from spotting.models.spotter import build
+from spotting.inference import chunks as inference
+from spotting.models.network import build
 
 T, P = 16, 5
 

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from conftest import CLASSES, tiny_config
 
-from spotting import experiment, initial_weights, settings
-from spotting.errors import InputError
-from spotting.keras_weights import to_keras
-from spotting.run_folders import KINDS
-from spotting.trained import load_run
+from spotting import experiment
+from spotting.base.errors import InputError
+from spotting.models.keras_names import to_keras
+from spotting.runs import initial_weights, settings
+from spotting.runs.folders import KINDS
+from spotting.runs.trained import load_run
 
 
 @pytest.fixture(scope="module")

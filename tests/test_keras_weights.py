@@ -3,9 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spotting.errors import InputError
-from spotting.keras_weights import from_keras, keras_weights, to_keras
-from spotting.models.spotter import build
+from spotting.base.errors import InputError
+from spotting.models.keras_names import from_keras, keras_weights, to_keras
+from spotting.models.network import build
 
 SIZES = {"projection": 512, "reduction": (16, 8)}
 UNET = build("displacement", 3, "unet", **SIZES, levels=2)

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from spotting.data.description import FeatureSet
-from spotting.data.soccernet import open_dataset, read_split
+from spotting.data.dataset import FeatureSet
+from spotting.data.halves import open_dataset, read_split
 
 pytest.importorskip("tensorflow_datasets")
 
-from spotting.data import loader_benchmark
+from spotting.benchmarks import loader as loader_benchmark
 
 FEATURES = FeatureSet(2.0, 8)
 

@@ -3,8 +3,8 @@ import struct
 
 import pytest
 
-from spotting.logs import RunLog, duration
-from spotting.tensorboard import ScalarWriter
+from spotting.base.logs import RunLog, duration
+from spotting.base.tensorboard import ScalarWriter
 
 
 def _records(data):

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spotting.losses import confidence_loss, displacement_loss
+from spotting.training.losses import confidence_loss, displacement_loss
 
 SHAPE = (2, 3, 4)  # B, T, K
 

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from spotting import metrics
 from spotting.data.annotations import (
     SOCCERNET_CLASSES,
     Event,
@@ -16,7 +15,8 @@ from spotting.data.annotations import (
     read_events,
     read_results,
 )
-from spotting.metrics import Spots, Truths
+from spotting.scoring import metrics
+from spotting.scoring.metrics import Spots, Truths
 
 DATA = Path(__file__).parent / "data"
 TOLERANCES = {

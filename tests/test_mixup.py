@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spotting import mixup
+from spotting.training import mixup
 
 
 @pytest.mark.parametrize("alpha", [0.2, 2.0])

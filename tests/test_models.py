@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from configs import te_base_resnet_pca, te_small_resnet_pca, unet_combination, unet_resnet_pca
-from spotting import settings
-from spotting.checkpoints import num_parameters
 from spotting.models.layers import Conv3, Dense, Upsample2, max_pool2
-from spotting.models.spotter import build
+from spotting.models.network import build
+from spotting.runs import settings
+from spotting.training.checkpoints import num_parameters
 
 TINY_UNET = {"trunk": "unet", "projection": 512, "reduction": (16, 8), "levels": 2}
 TINY_TRANSFORMER = {

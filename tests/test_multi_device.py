@@ -14,9 +14,9 @@ import pytest
 from conftest import tiny_config, write_dataset
 
 from spotting import experiment
-from spotting.checkpoints import Checkpoints
-from spotting.run_folders import KINDS
-from spotting.trained import load_run
+from spotting.runs.folders import KINDS
+from spotting.runs.trained import load_run
+from spotting.training.checkpoints import Checkpoints
 
 HERE = Path(__file__).parent
 SECONDS = 300  # after which a program counts as hanging

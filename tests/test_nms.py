@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spotting import nms
+from spotting.inference import nms
 
 N = 40  # one shape, so that each radius is compiled once
 

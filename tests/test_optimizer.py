@@ -3,7 +3,7 @@ import numpy as np
 import optax
 import pytest
 
-from spotting.optimizer import adam_with_decay, linear_decay, scale_by_tf_adam
+from spotting.training.optimizer import adam_with_decay, linear_decay, scale_by_tf_adam
 
 GRADS = np.random.default_rng(0).normal(size=(5, 4)) * 10.0 ** np.arange(-6, 2, 2)
 

@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spotting import anchors, nms, training
+from spotting import anchors
 from spotting.data import resident
-from spotting.models import spotter
+from spotting.inference import nms
+from spotting.models import network as spotter
+from spotting.training import step as training
 
 PLATFORMS = ("cuda", "tpu")
 TRUNKS = {

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from spotting.errors import InputError
-from spotting.postprocessing import Suppression, score_map
+from spotting.base.errors import InputError
+from spotting.inference.postprocessing import Suppression, score_map
 
 
 def _one_peak(frame, num_frames=300, num_classes=2):

@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spotting import mixup
 from spotting.anchors import ClassWeights
 from spotting.data.resident import Batch
 from spotting.models.layers import Dense
-from spotting.models.spotter import build
+from spotting.models.network import build
 from spotting.models.transformer import EncoderLayer, attention, gelu
-from spotting.training import Hyper, OptimizerSettings, init_state, make_objective, train_step
+from spotting.training import mixup
+from spotting.training.step import Hyper, OptimizerSettings, init_state, make_objective, train_step
 
 ROUGH = jnp.bfloat16
 STEP = 2.0**-8  # the greatest relative error of one rounding to bfloat16

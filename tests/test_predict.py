@@ -11,10 +11,11 @@ import zipfile
 import numpy as np
 import pytest
 
-from spotting import Spotter, cli, evaluate, predict
+from spotting import Spotter, evaluate, predict
+from spotting.base import cli
+from spotting.base.errors import InputError
 from spotting.data.annotations import iterate_results, read_events, read_results
-from spotting.data.description import official_splits
-from spotting.errors import InputError
+from spotting.data.dataset import official_splits
 
 GAME = "league/2026/2026-05-02 - 18-30 Málaga 1 - 0 Köln"
 GAMES = [f"league/2026/m{i}" for i in range(4)] + [GAME]
@@ -288,7 +289,8 @@ def test_compiled_programs_are_kept_for_the_next_start(tiny_run, tmp_path):
 def test_help_does_not_wait_for_jax():
     code = (
         "import sys; sys.argv = ['predict', '--help']\n"
-        "from spotting import cli, predict\n"
+        "from spotting import predict\n"
+        "from spotting.base import cli\n"
         "try: cli.run(predict.main)\n"
         "except SystemExit: assert 'jax' not in sys.modules"
     )

@@ -4,9 +4,9 @@ import io
 import numpy as np
 import pytest
 
-from spotting import predictions
-from spotting.data.soccernet import Half
-from spotting.errors import InputError
+from spotting.base.errors import InputError
+from spotting.data.halves import Half
+from spotting.runs import predictions
 
 GAMES = ("league/a", "league/a|confidence", "1|conf|2")
 

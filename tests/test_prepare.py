@@ -8,12 +8,12 @@ from stream_fixture import CHUNK_FRAMES, FEATURES, FRAME_RATE, write_matches
 
 from configs import common
 from spotting import prepare
+from spotting.base.errors import InputError
 from spotting.data import download, survey
 from spotting.data.annotations import SOCCERNET_CLASSES
-from spotting.data.description import describe_dataset
-from spotting.data.loader import choose_loader
-from spotting.data.soccernet import open_dataset
-from spotting.errors import InputError
+from spotting.data.dataset import describe_dataset
+from spotting.data.halves import open_dataset
+from spotting.runs.memory import choose_loader
 
 GAMES = {"train": [(50, 30), (8, 17)], "valid": [(9, 40)], "challenge": [(20, 20)]}
 
@@ -185,7 +185,7 @@ class FakeDevice:
 
 def test_the_choice_of_a_loader(monkeypatch):
     split = {"feature_dim": 512, "num_classes": 17, "dtype": np.float16, "device": FakeDevice()}
-    monkeypatch.setattr("spotting.data.loader._free_host_memory", lambda: 200e9)
+    monkeypatch.setattr("spotting.runs.memory._free_host_memory", lambda: 200e9)
     small = choose_loader("auto", 3_000_000, **split)
     assert small.loader == "resident"
     assert small.reason == "the split takes 3.2 GB, 70.0 GB are free on some GPU"
@@ -196,7 +196,7 @@ def test_the_choice_of_a_loader(monkeypatch):
     assert wide.loader == "stream"
     assert wide.reason.endswith("with --config.data.resident_dtype=bfloat16 it would be resident")
     # The host has to hold the split on its way to the device.
-    monkeypatch.setattr("spotting.data.loader._free_host_memory", lambda: 4e9)
+    monkeypatch.setattr("spotting.runs.memory._free_host_memory", lambda: 4e9)
     assert choose_loader("auto", 3_000_000, **split).loader == "stream"
     for asked in ("resident", "stream"):
         assert choose_loader(asked, 40_000_000, **split).loader == asked

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import report_fixture
 
+from spotting.base.errors import InputError
 from spotting.data.annotations import Event, Prediction
-from spotting.errors import InputError
 from spotting.report import write_report
 from spotting.reporting import curves, paper, sections, svg, tables
 from spotting.reporting.gains import measure_gains

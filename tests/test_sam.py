@@ -4,7 +4,7 @@ import numpy as np
 import optax
 import pytest
 
-from spotting.sam import sam
+from spotting.training.sam import sam
 
 PARAMS = {"a": jnp.array([1.0, -2.0, 3.0]), "b": jnp.array([[0.5], [-0.25]])}
 

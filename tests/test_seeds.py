@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 from conftest import tiny_config
 
-from spotting import anchors, parallel, seeds, training
-from spotting.checkpoints import stack, unstack
+from spotting import anchors
+from spotting.base import parallel
 from spotting.data import resident
-from spotting.data.loader import Choice
-from spotting.fit import make_run_epoch
-from spotting.matches import read_matches
-from spotting.models import spotter
+from spotting.models import network as spotter
+from spotting.runs import groups as seeds
+from spotting.runs.matches import read_matches
+from spotting.runs.memory import Choice
+from spotting.training import step as training
+from spotting.training.checkpoints import stack, unstack
+from spotting.training.loop import make_run_epoch
 
 CHUNK, FEATURES, CLASSES, BATCH, STEPS = 16, 6, 2, 4, 6
 METHOD = training.Hyper(learning_rate=1e-3, weight_decay=2e-4, rho=0.5, mixup_alpha=2.0)

@@ -12,8 +12,10 @@ from configs import (
     unet_combination,
     unet_resnet_pca,
 )
-from spotting import cli, ranges, settings
-from spotting.errors import InputError
+from spotting.base import cli
+from spotting.base.errors import InputError
+from spotting.runs import config as ranges
+from spotting.runs import settings
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from spotting import timing
-from spotting.data import simulated, simulated_scene
-from spotting.data.simulated_play import CHAPTERS, play_half
-from spotting.data.soccernet import check_finite, label_matrix, open_dataset, read_split
-from spotting.errors import InputError
+from spotting.base.errors import InputError
+from spotting.data.halves import check_finite, label_matrix, open_dataset, read_split
+from spotting.data.simulated import scene as simulated_scene
+from spotting.data.simulated import season as simulated
+from spotting.data.simulated.play import CHAPTERS, play_half
 
 FOLLOWS = {
     # Event: what must come next among these classes, and after how many seconds at most.

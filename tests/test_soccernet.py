@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spotting.data import checks, description, soccernet
+from spotting.base.errors import InputError
+from spotting.data import checks
+from spotting.data import dataset as description
+from spotting.data import halves as soccernet
 from spotting.data.annotations import SOCCERNET_CLASSES, Event, read_events
-from spotting.errors import InputError
 
 DATA = Path(__file__).parent / "data"
 DIM = 6

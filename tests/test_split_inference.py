@@ -2,8 +2,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spotting import inference, split_inference
-from spotting.models.spotter import build
+from spotting.inference import chunks as inference
+from spotting.inference import on_device as split_inference
+from spotting.models.network import build
 
 T, P, BORDER, CHUNKS = 16, 5, 5, 3
 

@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 
 import spotting
-from spotting import Spot, Spotter, api, inference, postprocessing
+from spotting import Spot, Spotter
+from spotting import spotter as api
+from spotting.base.errors import InputError
 from spotting.data import transforms
 from spotting.data.annotations import read_results
-from spotting.data.description import describe_dataset
-from spotting.errors import InputError
+from spotting.data.dataset import describe_dataset
+from spotting.inference import chunks as inference
+from spotting.inference import postprocessing
 
 
 @pytest.fixture(scope="module")

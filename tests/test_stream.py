@@ -12,9 +12,11 @@ from test_blocks import follows_the_law
 
 from spotting.__main__ import COMMANDS
 from spotting.anchors import NO_EVENT, event_offsets
-from spotting.data import builder, prepared, resident, stream
-from spotting.data.soccernet import label_matrix, open_dataset, read_split
-from spotting.errors import InputError
+from spotting.base.errors import InputError
+from spotting.data import resident
+from spotting.data.halves import label_matrix, open_dataset, read_split
+from spotting.data.prepared import builder, stream
+from spotting.data.prepared import reader as prepared
 
 # Halves shorter than a chunk, of whole chunks, and of others.
 GAMES = [(5, 30), (8, 16), (41, 9), (64, 3), (23, 24)]
@@ -217,9 +219,9 @@ def run_without_tensorflow(code):
 
 def test_without_tensorflow_it_says_what_to_install():
     code = """
-from spotting import cli
+from spotting.base import cli
 def main():
-    from spotting.data import stream
+    from spotting.data.prepared import stream
 cli.run(main)
 """
     done = run_without_tensorflow(code)
@@ -229,8 +231,11 @@ cli.run(main)
 
 
 def test_the_rest_does_without_tensorflow():
-    modules = "resident, transforms, loader, survey, storage, download, blocks"
+    modules = "resident, transforms, survey, download"
     commands = ", ".join(COMMANDS)
-    code = f"from spotting.data import {modules}\nfrom spotting import experiment, {commands}"
+    code = (
+        f"from spotting.data import {modules}\nfrom spotting.data.prepared import storage, blocks\n"
+        f"from spotting import experiment, {commands}"
+    )
     done = run_without_tensorflow(code)
     assert done.returncode == 0, done.stderr

@@ -8,10 +8,10 @@ import subprocess
 import numpy as np
 import pytest
 
-from spotting import metrics
 from spotting.data.annotations import SOCCERNET_CLASSES, Event, Prediction
 from spotting.reporting import page, timeline
 from spotting.reporting.timeline import TimelineGame, TimelineHalf, write_timeline_page
+from spotting.scoring import metrics
 
 
 def half(events=(), spots=()):

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from stream_fixture import CLASSES, FEATURES, marks, write_matches
 
+from spotting.base.errors import InputError
 from spotting.data import transforms
 from spotting.data.feature_statistics import map_threads, moments, total_moments
-from spotting.data.soccernet import open_dataset
+from spotting.data.halves import open_dataset
 from spotting.data.transforms import Transform
-from spotting.errors import InputError
 
 GAMES = {"train": [(5, 30), (8, 17)], "valid": [(9, 4)]}
 

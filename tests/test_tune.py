@@ -6,21 +6,14 @@ import numpy as np
 import pytest
 from conftest import tiny_config
 
-from spotting import (
-    experiment,
-    fit,
-    fuse,
-    fusion,
-    predictions,
-    ranges,
-    search,
-    search_report,
-    settings,
-    study,
-    windows,
-)
-from spotting.errors import InputError
-from spotting.search_report import Round
+from spotting import experiment, fuse
+from spotting.base.errors import InputError
+from spotting.runs import config as ranges
+from spotting.runs import predictions, settings
+from spotting.scoring import windows
+from spotting.studies import fusion, search, search_report, study
+from spotting.studies.search_report import Round
+from spotting.training import loop as fit
 
 
 def interrupt_displacement(config, workdir, monkeypatch):

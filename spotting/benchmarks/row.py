@@ -16,21 +16,24 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from spotting import parallel, settings, timing, training
+from spotting import timing
 from spotting.anchors import ClassWeights, event_offsets
+from spotting.base import parallel
+from spotting.base.errors import InputError
 from spotting.benchmarks.device import Probe, matmul_probe, median_seconds, memory_probe
 from spotting.benchmarks.work import Work, count
-from spotting.checkpoints import num_parameters, stack
 from spotting.data import resident
 from spotting.data.annotations import SOCCERNET_CLASSES
-from spotting.data.description import FEATURE_SETS, SOCCERNET_V2, Dataset, describe_dataset
-from spotting.data.soccernet import Half
+from spotting.data.dataset import FEATURE_SETS, SOCCERNET_V2, Dataset, describe_dataset
+from spotting.data.halves import Half
 from spotting.data.transforms import transformed
-from spotting.errors import InputError
-from spotting.fit import make_run_epoch
-from spotting.matches import Matches
-from spotting.seeds import compile_step, memory_bytes
-from spotting.validation import make_spotting
+from spotting.runs import settings
+from spotting.runs.groups import compile_step, memory_bytes
+from spotting.runs.matches import Matches
+from spotting.runs.validation import make_spotting
+from spotting.training import step as training
+from spotting.training.checkpoints import num_parameters, stack
+from spotting.training.loop import make_run_epoch
 
 ABLATIONS: Mapping[str, tuple[float, float]] = {
     "plain": (0.0, 0.0),

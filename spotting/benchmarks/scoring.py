@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from spotting import metrics
 from spotting.benchmarks.device import median_seconds
-from spotting.postprocessing import Suppression, score_map
+from spotting.inference.postprocessing import Suppression, score_map
+from spotting.scoring import metrics
 
 GAMES, CLASSES, FRAMES, RATE = 100, 17, 5400, 2.0
 PREDICTIONS = 2000  # a game

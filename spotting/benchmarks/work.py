@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from spotting.notation import Array
-from spotting.training import Objective
+from spotting.training.step import Objective
 
 
 @dataclasses.dataclass(frozen=True)

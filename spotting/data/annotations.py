@@ -19,9 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from spotting import timing
-from spotting.errors import InputError
-from spotting.files import write_json_atomic
-from spotting.reading import parse_json, unzipping
+from spotting.base.errors import InputError
+from spotting.base.files import parse_json, unzipping, write_json_atomic
 
 LABELS_FILE = "Labels-v2.json"
 RESULTS_FILE = "results_spotting.json"

@@ -7,16 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from spotting.base.errors import InputError
+from spotting.base.files import NPY_ERRORS
 from spotting.data.annotations import LABELS_FILE
-from spotting.data.description import (
-    DESCRIPTION_FILE,
-    HALVES,
-    LABELLED_SPLITS,
-    SOCCERNET_V2,
-    Dataset,
-)
-from spotting.errors import InputError
-from spotting.reading import NPY_ERRORS
+from spotting.data.dataset import DESCRIPTION_FILE, HALVES, LABELLED_SPLITS, SOCCERNET_V2, Dataset
 
 _EXAMPLES = 3
 _SCAN_BYTES = 1 << 20  # A block that stays in the cache while it is looked at twice.

@@ -5,9 +5,9 @@ Neither needs a password. The videos, which nothing here reads, ask for a signed
 
 from collections.abc import Sequence
 
+from spotting.base.errors import InputError
 from spotting.data.annotations import LABELS_FILE
-from spotting.data.description import HALVES, LABELLED_SPLITS, SOCCERNET_V2, Dataset
-from spotting.errors import InputError
+from spotting.data.dataset import HALVES, LABELLED_SPLITS, SOCCERNET_V2, Dataset
 
 FEATURES_REPOSITORY = "SoccerNet/SN-Features"
 LABELS_REPOSITORY = "SoccerNet/SN-Labels"

@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from spotting.base.errors import InputError
 from spotting.data.annotations import read_events
 from spotting.data.checks import check_game
-from spotting.data.description import HALVES, LABELLED_SPLITS, SOCCERNET_V2, Dataset
-from spotting.errors import InputError
+from spotting.data.dataset import HALVES, LABELLED_SPLITS, SOCCERNET_V2, Dataset
 
 PUBLISHED_EVENTS: Mapping[str, int] = {
     "Penalty": 173,

@@ -17,12 +17,12 @@ from typing import Literal
 import numpy as np
 from etils import epath
 
+from spotting.base.errors import InputError
+from spotting.base.files import read_npz
 from spotting.data.checks import read_header
-from spotting.data.description import FEATURE_SETS, HALVES, SOCCERNET_V2, Dataset
+from spotting.data.dataset import FEATURE_SETS, HALVES, SOCCERNET_V2, Dataset
 from spotting.data.feature_statistics import map_threads, moments, total_moments
-from spotting.data.soccernet import Half, Problems, read_split
-from spotting.errors import InputError
-from spotting.reading import read_npz
+from spotting.data.halves import Half, Problems, read_split
 
 Normalize = Literal["none", "max_abs", "standard"]
 NORMALIZE: tuple[Normalize, ...] = ("none", "max_abs", "standard")

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from spotting.base.errors import InputError
 from spotting.data.annotations import RESULTS_FILE, Event, Prediction, read_events, read_results
-from spotting.data.description import HALVES, SOCCERNET_V2, Dataset, describe_dataset
-from spotting.errors import InputError
+from spotting.data.dataset import HALVES, SOCCERNET_V2, Dataset, describe_dataset
 from spotting.reporting.runs import WITH, WITHOUT, Run
 from spotting.reporting.timeline import TimelineGame, TimelineHalf
 

@@ -1,6 +1,6 @@
 """What the report measures itself, from a run's spots and the truth: the figures' numbers.
 
-Everything is of the test split and follows SoccerNet's matching (spotting.metrics): evaluation
+Everything is of the test split and follows SoccerNet's matching (scoring.metrics): evaluation
 frames, a tolerance of d seconds accepting d/2 on either side.
 """
 
@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from spotting import metrics
 from spotting.data.annotations import Event, Prediction
+from spotting.scoring import metrics
 
 TOLERANCES = tuple(range(1, 21))
 """Of Figure 2, in seconds."""

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from spotting.errors import InputError
-from spotting.reading import read_object
+from spotting.base.errors import InputError
+from spotting.base.files import read_object
 from spotting.reporting import paper
 
 WITH, WITHOUT = "with_displacement", "without_displacement"

@@ -8,11 +8,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from spotting import metrics, timing
+from spotting import timing
+from spotting.base.errors import InputError
 from spotting.data.annotations import Event, Prediction
-from spotting.errors import InputError
 from spotting.reporting.games import LabelledHalf, read_predictions, read_truth
 from spotting.reporting.runs import PICTURE_FILE, WITH, read_run
+from spotting.scoring import metrics
 
 TOLERANCE = 5.0
 THRESHOLD = 0.5

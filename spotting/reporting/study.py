@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from spotting.base.errors import InputError
 from spotting.data.annotations import Prediction
-from spotting.errors import InputError
 from spotting.reporting.games import MissingTruth, Truth, read_predictions, read_truth
 from spotting.reporting.measures import Measures, measure
 from spotting.reporting.runs import WITH, WITHOUT, Row, Run, any_of_paper, scale_notes

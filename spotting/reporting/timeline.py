@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from spotting.base.files import write_text_atomic
 from spotting.data.annotations import Event, Prediction
-from spotting.files import write_text_atomic
 from spotting.reporting.page import page
 
 MAX_SPOTS = 300_000

@@ -1,0 +1,166 @@
+"""Files: written so that a killed process leaves the old one or the new one, read with care.
+
+What the bytes of a damaged file make a parser raise becomes an `InputError`.
+"""
+
+import contextlib
+import io
+import json
+import lzma
+import os
+import re
+import struct
+import tempfile
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from spotting.base.errors import InputError
+
+NPY_ERRORS = (
+    # The header is a Python literal, so that Python's own parser has its say, too.
+    ArithmeticError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    tokenize.TokenError,
+)
+"""What NumPy's readers of .npy files raise because of the bytes."""
+
+_ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    MemoryError,
+    OverflowError,
+    RuntimeError,  # An encrypted entry; its NotImplementedError is an unknown compression.
+    ValueError,
+)
+
+
+@contextlib.contextmanager
+def atomic_file(path: str | os.PathLike) -> Iterator[IO[bytes]]:
+    """Yields a binary file that becomes `path` when the block ends without an error."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+        # mkstemp makes files private to the user; results are for others to read.
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def write_text_atomic(path: str | os.PathLike, text: str) -> None:
+    """Writes `text` (UTF-8) to `path`, atomically; makes its folder."""
+    with atomic_file(path) as file:
+        file.write(text.encode())
+
+
+def write_npz_atomic(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes an uncompressed .npz file, atomically."""
+    with atomic_file(path) as file:
+        np.savez(file, **arrays)
+
+
+def write_json_atomic(path: str | os.PathLike, value: Any) -> None:
+    """Writes `value` as indented JSON, atomically."""
+    write_text_atomic(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def parse_json(content: bytes | str, source: str | os.PathLike) -> Any:
+    """What some JSON says.
+
+    Args:
+      content: the JSON.
+      source: names the file in the error.
+
+    Raises:
+      InputError: it is none.
+    """
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{source}: not JSON: {error}") from error
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file that a run left; InputError if it holds none."""
+    value = parse_json(path.read_bytes(), path)
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: not a JSON object; run the training again")
+    return value
+
+
+@contextlib.contextmanager
+def unzipping(problem: str) -> Iterator[None]:
+    """A block that does nothing but read a zip file, which may be damaged.
+
+    Args:
+      problem: begins the error: the file, and what is wrong where the block fails.
+
+    Raises:
+      InputError: the zip file's bytes are to blame.
+    """
+    try:
+        yield
+    except _ZIP_ERRORS as error:
+        raise InputError(f"{problem}: {_reason(error)}") from error
+    except OSError as error:
+        # Only what opens a file names it. Otherwise a decoder complains, or a seek to nowhere.
+        if error.filename is not None:
+            raise
+        raise InputError(f"{problem}: {_reason(error)}") from error
+
+
+def read_npz(
+    file: str | os.PathLike | IO[bytes], source: str | os.PathLike, remedy: str
+) -> dict[str, np.ndarray]:
+    """All arrays of an .npz file, their checksums verified.
+
+    Args:
+      file: the file or its path.
+      source: names the file in errors.
+      remedy: ends the error: what to do about a damaged file.
+
+    Raises:
+      InputError: not a sound .npz file of arrays of numbers or text.
+    """
+    try:
+        with unzipping(f"{source}: damaged"), zipfile.ZipFile(file) as archive:
+            content = {info.filename: archive.read(info) for info in archive.infolist()}
+        return {name.removesuffix(".npy"): _array(data) for name, data in content.items()}
+    except InputError as error:
+        raise InputError(f"{error}; {remedy}") from error
+    except NPY_ERRORS as error:
+        raise InputError(f"{source}: damaged: {_reason(error)}; {remedy}") from error
+
+
+def _array(content: bytes) -> np.ndarray:
+    return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+
+
+def _reason(error: Exception) -> str:
+    # zipfile shows its own objects.
+    return re.sub(r"<ZipInfo .*?>", "it", str(error)) or type(error).__name__

@@ -1,0 +1,131 @@
+"""Data parallelism: one program on all devices of all processes.
+
+The devices form a mesh of one axis. Batches are spread over it and all else is on every device;
+`jax.jit` then computes what one device would, so that SAM's norm, mixup's pairs and the gradient
+are those of the whole batch.
+
+Only the first process validates, writes files, and speaks.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from spotting.base.errors import InputError
+
+AXIS = "chunks"
+
+Result = TypeVar("Result")
+
+
+def join_processes() -> None:
+    """Joins the other processes of the run; must come before anything is computed.
+
+    Who they are is said by JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or found
+    out by JAX (Slurm, Open MPI, Cloud TPU, GKE).
+
+    Raises:
+      InputError: there is nobody to join.
+    """
+    if jax.distributed.is_initialized():
+        return
+    numbers = {}
+    for argument in ("num_processes", "process_id"):
+        if text := os.environ.get(f"JAX_{argument.upper()}"):
+            numbers[argument] = int(text)
+    try:
+        jax.distributed.initialize(**numbers)
+    except ValueError as error:
+        raise InputError(
+            f"devices.distributed: {error} Set JAX_COORDINATOR_ADDRESS=HOST:PORT, "
+            "JAX_NUM_PROCESSES and JAX_PROCESS_ID, or leave devices.distributed out"
+        ) from error
+    # What is wrong with the run is then found by each for itself, and none by another's end.
+    multihost_utils.sync_global_devices("joined")
+
+
+def make_mesh(count: int, batch_size: int) -> Mesh:
+    """A mesh of `count` devices, or of all if it is 0.
+
+    Raises:
+      InputError: there are fewer, some process would have none, or a batch of `batch_size` chunks
+        cannot be spread evenly.
+    """
+    devices = jax.devices()
+    if count > len(devices):
+        raise InputError(f"devices.count is {count}, but there are {len(devices)} devices")
+    if count not in (0, len(devices)) and jax.process_count() > 1:
+        raise InputError(
+            f"devices.count is {count}; several processes use all their {len(devices)} devices: "
+            "set it to 0"
+        )
+    count = count or len(devices)
+    if batch_size % count:
+        raise InputError(
+            f"training.batch_size {batch_size} is not a multiple of the {count} devices: change it "
+            "or set devices.count to one of its divisors"
+        )
+    return jax.make_mesh((count,), (AXIS,), (AxisType.Auto,), devices=devices[:count])
+
+
+def spread(mesh: Mesh, arrays: Any) -> Any:
+    """Spreads arrays [B, ...] over the mesh; within jit."""
+    return jax.lax.with_sharding_constraint(arrays, NamedSharding(mesh, PartitionSpec(AXIS)))
+
+
+def everywhere(mesh: Mesh) -> NamedSharding:
+    """The sharding of what each device has all of."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def replicate(mesh: Mesh, tree: Any) -> Any:
+    """Puts a tree of arrays, the same in all processes, on each device of the mesh."""
+    sharding = everywhere(mesh)
+
+    def put(leaf: Any) -> jax.Array:
+        if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(put(jax.random.key_data(leaf)))
+        array = np.asarray(leaf)
+        return jax.make_array_from_process_local_data(sharding, array, array.shape)
+
+    return jax.tree.map(put, tree)
+
+
+def local_copy(tree: Any) -> Any:
+    """Of arrays that are everywhere, what this process's first device has; nothing is copied."""
+    return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
+
+
+def is_first() -> bool:
+    """Whether this is the only process of the run or the first of several."""
+    return not jax.distributed.is_initialized() or jax.process_index() == 0
+
+
+def from_first(tree: Any) -> Any:
+    """What the first process has, in all of them: a tree of numbers and NumPy arrays."""
+    return multihost_utils.broadcast_one_to_all(tree) if jax.process_count() > 1 else tree
+
+
+def first_alone(work: Callable[..., Result], *arguments: Any) -> Result | None:
+    """Calls `work` in the first process, while the others wait for its end.
+
+    Raises:
+      ConnectionAbortedError: in the others, if it failed; the first one raises what it raised.
+    """
+    result, error = None, None
+    if is_first():
+        try:
+            result = work(*arguments)
+        except Exception as reason:
+            error = reason
+    failed = from_first(np.asarray(error is not None))
+    if error is not None:
+        raise error
+    if failed:
+        raise ConnectionAbortedError("the first process failed; what it printed says why")
+    return result

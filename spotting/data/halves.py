@@ -1,0 +1,260 @@
+"""A folder in SoccerNet-v2's layout as halves: features [N, P] and the events in them.
+
+<root>/<league>/<season>/<game>/1_<features>.npy, 2_<features>.npy, Labels-v2.json
+"""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from spotting import timing
+from spotting.base.errors import InputError
+from spotting.data.annotations import Event, read_events
+from spotting.data.checks import (
+    MissingData,
+    check_game,
+    expected_tree,
+    first_nonfinite,
+    raise_first,
+    require_files,
+)
+from spotting.data.dataset import (
+    DESCRIPTION_FILE,
+    HALVES,
+    LABELLED_SPLITS,
+    Dataset,
+    describe_dataset,
+)
+
+TimeSource = Literal["gameTime", "position"]
+
+
+@dataclass(frozen=True)
+class Half:
+    """One half of a game: its feature file of `num_frames` frames, and its events.
+
+    `events` are those of the dataset's classes, in the order of the label file.
+    """
+
+    game: str
+    number: int
+    path: Path
+    num_frames: int
+    events: tuple[Event, ...]
+
+    def load(self) -> np.ndarray:
+        """Features [N, P], float16 or float32 as stored, memory-mapped and read-only."""
+        return np.load(self.path, mmap_mode="r")
+
+
+@dataclass(frozen=True)
+class Problems:
+    """What is odd in a split, though no error.
+
+    `unknown_labels` counts annotations outside the dataset's classes, by label; they are ignored.
+    `beyond_end` counts events after the end of their half; its last frame takes them.
+    `empty_classes` have no event in the split.
+    """
+
+    split: str
+    unknown_labels: Mapping[str, int]
+    beyond_end: int
+    empty_classes: tuple[str, ...]
+
+    def warnings(self) -> list[str]:
+        """One line for each kind of problem that there is."""
+        lines = []
+        if self.unknown_labels:
+            most_common = Counter(self.unknown_labels).most_common()
+            labels = ", ".join(f"{label} ({count})" for label, count in most_common)
+            total = sum(self.unknown_labels.values())
+            lines.append(f"{total} annotations ignored, their labels are no classes here: {labels}")
+        if self.beyond_end:
+            lines.append(
+                f"{self.beyond_end} events after the end of their half, moved to its last frame"
+            )
+        if self.empty_classes:
+            lines.append(f"no events of {', '.join(self.empty_classes)}")
+        return [f"{self.split} split: {line}" for line in lines]
+
+
+def open_dataset(root: str | os.PathLike | None, features: str | None = None) -> Dataset:
+    """What a folder is, once it is sure that at least one game of it is there.
+
+    Args:
+      root: a folder with a `dataset.json`, or SoccerNet-v2.
+      features: name of the feature files, as for `describe_dataset`.
+
+    Raises:
+      MissingData: no folder given, none there, or none of its games in it.
+      InputError: as `describe_dataset`.
+    """
+    dataset = describe_dataset(root or "DIR", features)
+    path = dataset.root
+    feature_file = f"<game>/1_{dataset.features}.npy"
+    if not root:
+        problem = "no data folder given; set --config.data.root=DIR"
+    elif not path.exists():
+        problem = f"{path}: no such folder; expected {dataset.name} there, {feature_file}"
+    elif not path.is_dir():
+        problem = f"{path}: not a folder; expected the one that holds {feature_file}"
+    elif not _any_game(dataset):
+        problem = (
+            f"{path}: no game of {dataset.name} in it; expected {feature_file}, or a "
+            f"{DESCRIPTION_FILE} that lists the games"
+        )
+    else:
+        return dataset
+    raise MissingData(problem, expected_tree(dataset))
+
+
+def read_split(dataset: Dataset, split: str, labels: bool = True) -> tuple[list[Half], Problems]:
+    """Reads what a split holds: headers of feature files, and labels.
+
+    Features themselves are not read; `check_finite` does that.
+
+    Args:
+      dataset: see `open_dataset`.
+      split: one of its splits.
+      labels: whether to read the events. The challenge split has none in any case.
+
+    Returns:
+      The halves, game by game, and what is odd in their labels.
+
+    Raises:
+      MissingData: files are missing; its one line tells how many, and the first of them.
+      InputError: a feature or label file cannot be used; tells the first, and how many games more.
+    """
+    require_files(dataset, split, labels)
+    labels = labels and split in LABELLED_SPLITS
+    halves: list[Half] = []
+    annotations: list[Event] = []
+    errors: list[InputError] = []
+    for game in dataset.games(split):
+        try:
+            lengths = check_game(dataset, game)
+            in_game = read_events(dataset.labels_path(game)) if labels else []
+        except InputError as error:
+            errors.append(error)
+            continue
+        annotations += in_game
+        known = [event for event in in_game if event.label in dataset.classes]
+        for number, num_frames in zip(HALVES, lengths, strict=True):
+            events = tuple(event for event in known if event.half == number)
+            path = dataset.half_path(game, number)
+            halves.append(Half(game, number, path, num_frames, events))
+    raise_first(errors, f"games of the {split} split that cannot be read")
+    counts = Counter(event.label for event in annotations)
+    unknown = {label: n for label, n in counts.items() if label not in dataset.classes}
+    empty = tuple(label for label in dataset.classes if label not in counts) if labels else ()
+    beyond_end = sum(_beyond_end(half, dataset.frame_rate) for half in halves)
+    return halves, Problems(split, unknown, beyond_end, empty)
+
+
+def check_finite(
+    halves: Sequence[Half], progress: Callable[[int, int], None] | None = None
+) -> None:
+    """Reads all features once, in blocks, to find NaN or infinity in them.
+
+    Args:
+      halves: see `read_split`.
+      progress: called after each half with the number of halves read and of all.
+
+    Raises:
+      InputError: names the first such file, frame and column, and how many files more have some.
+    """
+    errors = []
+    for done, half in enumerate(halves, 1):
+        features = half.load()
+        where = first_nonfinite(features)
+        if where is not None:
+            errors.append(
+                InputError(
+                    f"{half.path}: frame {where[0]}, column {where[1]} (from 0) is "
+                    f"{features[where]}; extract or download it again"
+                )
+            )
+        if progress is not None:
+            progress(done, len(halves))
+    raise_first(errors, "files with NaN or infinity")
+
+
+def label_matrix(
+    half: Half, classes: Sequence[str], frame_rate: float, source: TimeSource
+) -> tuple[np.ndarray, int]:
+    """Where the events of a half are, for training.
+
+    Args:
+      half: its events are of these classes.
+      classes: the K classes, in the order of the columns.
+      frame_rate: of the half's features, in frames per second.
+      source: which time to go by, the whole seconds of `gameTime` (yahoo/spivak) or the
+        milliseconds of `position`.
+
+    Returns:
+      uint8 [N, K], 1 at each event's frame, which several events may share; and the number of
+      events that fell beyond the last frame and were moved there.
+    """
+    matrix = np.zeros((half.num_frames, len(classes)), np.uint8)
+    clamped = 0
+    for event in half.events:
+        seconds = event.game_time if source == "gameTime" else event.position
+        frame = timing.event_frame(seconds, frame_rate, half.num_frames)
+        # In a half of one frame more, an event beyond the end would fall later.
+        clamped += frame < timing.event_frame(seconds, frame_rate, half.num_frames + 1)
+        matrix[frame, classes.index(event.label)] = 1
+    return matrix, clamped
+
+
+class FeatureFile(NamedTuple):
+    """A feature file found in a folder: its game, its half's number and its path."""
+
+    game: str
+    half: int
+    path: Path
+
+
+def find_games(root: str | os.PathLike, features: str) -> list[FeatureFile]:
+    """All feature files `1_<features>.npy`, `2_<features>.npy` and `<features>.npy` in a folder.
+
+    The game is the file's folder relative to `root`; a file without a leading `1_` or `2_` is a
+    half 1. They come in the order of games, then halves.
+
+    Raises:
+      InputError: `root` is not a folder, or no such file is in it.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(f"{root}: not a folder")
+    pattern = re.compile(rf"(?:([12])_)?{re.escape(features)}\.npy")
+    found = []
+    # Data trees are often put together from links.
+    for folder, _, names in os.walk(root, followlinks=True):
+        for match in filter(None, map(pattern.fullmatch, names)):
+            path = Path(folder, match[0])
+            found.append(
+                FeatureFile(path.parent.relative_to(root).as_posix(), int(match[1] or 1), path)
+            )
+    if not found:
+        raise InputError(f"{root}: no 1_{features}.npy or 2_{features}.npy at any depth")
+    return sorted(found)
+
+
+def _any_game(dataset: Dataset) -> bool:
+    return any(
+        dataset.half_path(game, number).is_file()
+        for games in dataset.splits.values()
+        for game in games
+        for number in HALVES
+    )
+
+
+def _beyond_end(half: Half, frame_rate: float) -> int:
+    end = timing.position_ms(half.num_frames, frame_rate)
+    return sum(round(1000 * event.position) > end for event in half.events)

@@ -1,0 +1,108 @@
+"""From predictions to spots: displacement, then non-maximum suppression, half by half.
+
+Lengths and displacements are padded to powers of two, so that few programs are compiled: one for
+all halves of 34 to 68 minutes at 2 frames per second. Halves are worked on one at a time: one fits
+in a CPU's cache, all together are bound by memory.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from spotting import timing
+from spotting.anchors import decode
+from spotting.base.errors import InputError
+from spotting.inference.nms import NO_SPOT, hard_nms, soft_nms
+from spotting.notation import Array
+
+_LEAST_LENGTH = 1024
+_LEAST_SHIFT = 16  # frames; the paper's displacement radius is 12
+
+
+@dataclasses.dataclass(frozen=True)
+class Suppression:
+    """Which suppression, and how wide.
+
+    Attributes:
+      kind: "hard" or "soft".
+      windows: seconds, one for all classes or one for each: the full width of what hard NMS
+        removes around a spot, the radius of what soft NMS decays.
+      threshold: least score that soft NMS keeps.
+    """
+
+    kind: str = "hard"
+    windows: tuple[float, ...] = (20.0,)
+    threshold: float = 1e-5
+
+    def __post_init__(self):
+        if self.kind not in ("hard", "soft"):
+            raise InputError(f"postprocessing.nms is {self.kind!r}; it is 'hard' or 'soft'")
+        if not self.windows or min(self.windows) <= 0:
+            raise InputError(f"an NMS window is {min(self.windows, default=0)} s; it must be > 0")
+
+
+def score_map(
+    confidence: np.ndarray,
+    displacement: np.ndarray | None,
+    frame_rate: float,
+    suppression: Suppression,
+) -> np.ndarray:
+    """The score map of one half.
+
+    Args:
+      confidence: [N, K], in [0, 1].
+      displacement: [N, K], in frames; None leaves confidences where they are ("w/o D").
+      frame_rate: f.
+      suppression: which NMS.
+
+    Returns:
+      float32 [N, K], the score of each spot, -1 elsewhere.
+    """
+    num_frames, num_classes = confidence.shape
+    if len(suppression.windows) not in (1, num_classes):
+        raise InputError(
+            f"postprocessing.window has {len(suppression.windows)} values for {num_classes} classes"
+        )
+    padded = _power_of_two(num_frames, _LEAST_LENGTH)
+    max_shift = 0
+    if displacement is not None:
+        max_shift = _power_of_two(int(np.abs(np.rint(displacement)).max()), _LEAST_SHIFT)
+
+    def pad(values: np.ndarray | None) -> np.ndarray:
+        out = np.zeros((num_classes, padded), np.float32)
+        if values is not None:
+            out[:, :num_frames] = values.T
+        return out
+
+    scores = _displace(pad(confidence), pad(displacement), num_frames, max_shift)
+    scores = _suppress(scores, frame_rate, suppression)
+    return np.asarray(scores)[:, :num_frames].T
+
+
+def _power_of_two(value: int, least: int) -> int:
+    """The least power of two from `least` on that is not under `value`."""
+    return max(least, 1 << (value - 1).bit_length())
+
+
+@functools.partial(jax.jit, static_argnames="max_shift")
+def _displace(confidence: Array, displacement: Array, length: int, max_shift: int) -> Array:
+    scores = decode(confidence, displacement, length, max_shift)
+    return jnp.where(jnp.arange(scores.shape[-1]) < length, scores, NO_SPOT)
+
+
+def _suppress(scores: Array, frame_rate: float, suppression: Suppression) -> Array:
+    def one(rows: Array, window: float) -> Array:
+        if suppression.kind == "hard":
+            return hard_nms(rows, timing.hard_nms_radius(window, frame_rate))
+        return soft_nms(rows, timing.soft_nms_radius(window, frame_rate), suppression.threshold)
+
+    if len(set(suppression.windows)) == 1:
+        return one(scores, suppression.windows[0])
+    rows: Sequence[Array] = [
+        one(scores[k : k + 1], window) for k, window in enumerate(suppression.windows)
+    ]
+    return jnp.concatenate(rows)

@@ -1,0 +1,101 @@
+"""Weights that a training starts from instead of fresh ones: fine-tuning, or the official start.
+
+They are those of a finished run or of a model of the official code. The trunk has to fit. The head
+is taken over class by class: of a run, the classes of the same name; of an official model, which
+names none, all of them if there are as many. Other classes start fresh.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax.traverse_util import flatten_dict, unflatten_dict
+from ml_collections import ConfigDict
+
+from spotting.runs import settings
+from spotting.base.errors import InputError
+from spotting.models.keras_files import read_weights
+from spotting.models.keras_names import HEADS, KerasWeight, from_keras, kind_of, require_fit
+from spotting.base.logs import say
+from spotting.runs.trained import load_run
+
+
+def choose(config: ConfigDict, kind: str, seed: int, fresh: Any, classes: tuple[str, ...]) -> Any:
+    """The weights that a config says a model of a seed starts from; `fresh` if it says nothing.
+
+    Arguments and errors are otherwise those of `read`.
+    """
+    path = config[kind].initial_weights
+    return read(Path(path.replace("{seed}", str(seed))), kind, fresh, classes) if path else fresh
+
+
+def read(path: Path, kind: str, fresh: Any, classes: tuple[str, ...]) -> Any:
+    """Weights in place of fresh ones.
+
+    Args:
+      path: a run folder, or what `import_keras.read_weights` takes.
+      kind: "confidence" or "displacement".
+      fresh: variables of the `Spotter` as they were drawn, or their shapes.
+      classes: the K classes to be spotted.
+
+    Returns:
+      Variables like `fresh`. If those are shapes, so is the head: weights are then only checked.
+
+    Raises:
+      InputError: there is no such model, it is of the other kind, or its trunk does not fit.
+    """
+    try:
+        if (path / settings.CONFIG_FILE).is_file():
+            run = load_run(path)
+            weights, known = getattr(run, kind).params, run.dataset.classes
+        else:
+            weights = _official(path, kind, fresh)
+            # Unnamed: the same ones, if they are as many.
+            count = weights["params"]["head"]["bias"].size
+            known = classes if count == len(classes) else ()
+        return _adopt(weights, fresh, classes, tuple(known), f"{kind}: starts from {path}")
+    except InputError as error:
+        prefix = "" if str(error).startswith(str(path)) else f"{path}: "
+        raise InputError(f"{prefix}{error}") from error
+
+
+def _official(path: Path, kind: str, fresh: Any) -> Any:
+    """Variables of an official model, with as many classes as it has."""
+    named = read_weights(path)
+    if kind_of(named) != kind:
+        raise InputError(f"a {kind_of(named)} model, and not a {kind} model")
+    bias = next(array for name, array in named.items() if name.startswith(f"{HEADS[kind]}/bias"))
+    head = {
+        name: jax.ShapeDtypeStruct((*leaf.shape[:-1], bias.size), leaf.dtype)
+        for name, leaf in fresh["params"]["head"].items()
+    }
+    return from_keras(named, {"params": {**fresh["params"], "head": head}}, kind)
+
+
+def _adopt(
+    weights: Any, fresh: Any, classes: tuple[str, ...], known: tuple[str, ...], what: str
+) -> Any:
+    given, wanted = (flatten_dict(tree["params"], sep="/") for tree in (weights, fresh))
+    require_fit(
+        {name: leaf.shape for name, leaf in given.items() if not name.startswith("head/")},
+        [
+            KerasWeight(name, leaf.shape)
+            for name, leaf in wanted.items()
+            if not name.startswith("head/")
+        ],
+    )
+    here, there = (
+        jnp.array([names.index(label) for label in classes if label in known], int)
+        for names in (classes, known)
+    )
+    only_checked = isinstance(wanted["head/bias"], jax.ShapeDtypeStruct)
+    for name in ("head/kernel", "head/bias"):
+        if only_checked:
+            given[name] = wanted[name]
+        else:
+            given[name] = wanted[name].at[..., here].set(given[name][..., there])
+    new = len(classes) - len(here)
+    if not only_checked:
+        say(what + (f", but for {new} new classes" if new else ""))
+    return {"params": unflatten_dict(given, sep="/")}

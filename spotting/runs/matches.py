@@ -1,0 +1,100 @@
+"""The matches of an experiment: found, checked, and put in the form that training takes."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from spotting import anchors
+from spotting.base import parallel
+from spotting.runs import settings
+from spotting.data.dataset import Dataset
+from spotting.data.halves import Half, check_finite, label_matrix, open_dataset
+from spotting.data.transforms import fit_once, read_transformed_split, transformed
+from spotting.base.errors import InputError
+from spotting.base.logs import ProgressLine, say
+
+
+@dataclasses.dataclass(frozen=True)
+class Matches:
+    """The data of an experiment.
+
+    Attributes:
+      source: the data set as it is on disk.
+      dataset: the data set as the experiment sees it, after the config's feature transforms.
+      splits: the halves of "train", "valid" and "test", of those that are there.
+    """
+
+    source: Dataset
+    dataset: Dataset
+    splits: dict[str, list[Half]]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the K classes."""
+        return self.dataset.classes
+
+
+def read_matches(config: ConfigDict, workdir: Path) -> Matches:
+    """Finds and checks all that the experiment will read, before any long work.
+
+    Raises:
+      InputError: something is missing or unfit; it says what.
+    """
+    root = config.data.root
+    if config.data.simulated:
+        from spotting.data.simulated import season as simulated
+
+        root = root or workdir / "season"
+        parallel.first_alone(simulated.write_season, root)
+    source = open_dataset(root or None, config.data.features or None)
+    transform = settings.transform(config)
+    dataset = transformed(source, transform)
+    settings.check_chunk(config, dataset.frame_rate)
+    # The first process fits the normalisation, the others read what it left.
+    folder = settings.prepared_dir(config, source)
+    parallel.first_alone(fit_once, source, transform, folder)
+    normalization = fit_once(source, transform, folder)
+    _warn_of_shared_games(config, source)
+    splits = {}
+    for split in ("train", "valid", "test"):
+        name = config.data[split]
+        if name not in source.splits:
+            if split == "train":
+                raise InputError(f"{source.root}: there is no split {name!r} to train on")
+            say(f"warning: {source.root}: no split {name!r}; going on without")
+            continue
+        splits[split], problems = read_transformed_split(source, name, transform, normalization)
+        for warning in problems.warnings():
+            say(f"warning: {warning}")
+    line = ProgressLine(config.logging.progress)
+    for split, halves in splits.items():
+        check_finite(halves, lambda i, n, split=split: line.show(f"checking {split}: {i}/{n}"))
+    return Matches(source, dataset, splits)
+
+
+def _warn_of_shared_games(config: ConfigDict, source: Dataset) -> None:
+    train = set(source.splits.get(config.data.train, ()))
+    for split in ("valid", "test"):
+        shared = sorted(train & set(source.splits.get(config.data[split], ())))
+        if shared:
+            say(
+                f"warning: {source.root}: {len(shared)} games of the {split} split, such as "
+                f"{shared[0]}, are trained on too: its figures will be too good"
+            )
+
+
+def split_offsets(config: ConfigDict, dataset: Dataset, halves: Sequence[Half]) -> list[np.ndarray]:
+    """The event offsets, int16 [N, K], of each half."""
+    offsets, clamped = [], 0
+    for half in halves:
+        labels, moved = label_matrix(
+            half, dataset.classes, dataset.frame_rate, config.data.event_time
+        )
+        offsets.append(anchors.event_offsets(labels))
+        clamped += moved
+    if clamped:
+        say(f"note: {clamped} events after the end of their half count as on its last frame")
+    return offsets

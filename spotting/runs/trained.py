@@ -1,0 +1,104 @@
+"""A finished run, read back: its config, what its data was, and its two models."""
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from spotting.runs import settings
+from spotting.training.checkpoints import Checkpoints
+from spotting.data.dataset import DESCRIPTION_FILE, FEATURE_SETS, Dataset, describe_dataset
+from spotting.data.transforms import Normalization, fit_once, transformed
+from spotting.base.errors import InputError
+from spotting.models import network as spotter
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A network and the parameters that the validation split chose."""
+
+    network: spotter.Spotter
+    params: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedRun:
+    """What a run folder holds for those who use its models.
+
+    Attributes:
+      workdir: the folder.
+      config: of the run.
+      source: its data as it is in files: classes, frame rate, feature dimension.
+      dataset: its data as the models see it, after the config's feature transforms.
+      normalization: the transform of values, if the config has one.
+      chunk_frames: T.
+      confidence: the model whose outputs are logits.
+      displacement: the model whose outputs are in units of the displacement radius.
+    """
+
+    workdir: Path
+    config: ConfigDict
+    source: Dataset
+    dataset: Dataset
+    normalization: Normalization | None
+    chunk_frames: int
+    confidence: Model
+    displacement: Model
+
+
+def load_run(workdir: str | os.PathLike) -> TrainedRun:
+    """Reads a run folder, on any device.
+
+    Raises:
+      InputError: it is no finished run of one seed; nothing tells its classes any more; or it was
+        trained on normalised features and neither the data nor what was fitted on it is there.
+    """
+    workdir = Path(workdir)
+    seeds = sorted(path.parent.name for path in workdir.glob(f"seed_*/{settings.CONFIG_FILE}"))
+    if seeds:
+        raise InputError(f"{workdir}: holds several trainings; name one: {', '.join(seeds)}")
+    config = settings.load(workdir)
+    source, transform = _describe(config, workdir), settings.transform(config)
+    if transform.concatenate:
+        raise InputError(f"{workdir}: was trained on several feature sets joined; only one works")
+    dataset = transformed(source, transform)
+    normalization = fit_once(source, transform, settings.prepared_dir(config, source))
+    chunk_frames = settings.check_chunk(config, dataset.frame_rate)
+
+    def model(kind: str) -> Model:
+        network = settings.network(config, kind, len(dataset.classes))
+        shapes = settings.variable_shapes(config, dataset, kind)
+        # Told where to go, arrays need not go where they were when they were saved.
+        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        template = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), shapes
+        )
+        keeper = Checkpoints(workdir / "checkpoints" / kind)
+        try:
+            return Model(network, keeper.restore("best", template))
+        finally:
+            keeper.close()
+
+    models = [model(kind) for kind in ("confidence", "displacement")]
+    return TrainedRun(workdir, config, source, dataset, normalization, chunk_frames, *models)
+
+
+def _describe(config: ConfigDict, workdir: Path) -> Dataset:
+    """What the run was trained on: by a dataset.json beside its config, else by its data folder."""
+    features = config.data.features or None
+    root = Path(config.data.root)
+    if config.data.simulated and not config.data.root:
+        # A run of several seeds has one season for all.
+        root = next((p for p in (workdir, workdir.parent) if (p / "season").is_dir()), workdir)
+        root /= "season"
+    if (workdir / DESCRIPTION_FILE).is_file():
+        return dataclasses.replace(describe_dataset(workdir, features), root=root)
+    if not root.is_dir() and features not in FEATURE_SETS:
+        raise InputError(
+            f"{root}: the data of {workdir} is not there any more, nor what it said of classes and "
+            f"frame rate; put its {DESCRIPTION_FILE} into {workdir}"
+        )
+    return describe_dataset(root, features)

@@ -1,0 +1,217 @@
+"""A trained run as one object: features in, spots out.
+
+`Spotter` here is what programs use, `from spotting import Spotter`; the network that bears the same
+name inside is models/spotter.py.
+"""
+
+import dataclasses
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from spotting import timing
+from spotting.base.errors import InputError
+from spotting.base.files import read_object
+from spotting.data import transforms
+from spotting.data.annotations import predictions_from_scores
+from spotting.data.checks import first_nonfinite
+from spotting.inference import chunks as inference
+from spotting.inference.nms import NO_SPOT
+from spotting.inference.postprocessing import Suppression, score_map
+from spotting.runs import settings
+from spotting.runs.trained import Model, TrainedRun, load_run
+
+THRESHOLDS_FILE = "thresholds.json"
+
+_WINDOWS = {"hard": 20.0, "soft": 4.0}
+
+
+class Spot(NamedTuple):
+    """An action found: seconds from the start of the half, its class, and how sure, 0 to 1."""
+
+    seconds: float
+    label: str
+    confidence: float
+
+
+class Spotter:
+    """Spots actions in the features of whole halves, with both models of a trained run.
+
+    >>> import numpy as np
+    >>> from spotting import Spotter
+    >>> spotter = Spotter.load("runs/matches")
+    >>> features = np.load("1_features.npy")  # [frames, spotter.feature_dim]
+    >>> spots = spotter.spot(features, threshold="auto")
+
+    Without a threshold it returns all that non-maximum suppression leaves, down to confidence 0:
+
+    >>> spots = spotter.spot(features)
+    >>> max(spots, key=lambda spot: spot.confidence)  # doctest: +ELLIPSIS
+    Spot(seconds=..., label='...', confidence=0...)
+
+    An object never changes once it is loaded: threads may share one. The first half compiles the
+    two networks; halves of any other length then use the same programs, in bounded memory (but for
+    runs whose config resamples or normalises features: those take a half as a whole).
+
+    Attributes:
+      workdir: the run's folder.
+      classes: names of the K classes.
+      frame_rate: frames per second that features must have.
+      feature_dim: P, the values a frame that they must have.
+      features: name of the feature files that the run was trained on.
+      data: name of the data set that it was trained on.
+      thresholds: for each class the confidence that gave the best F1 on the validation split, or
+        None where the run has no such split.
+    """
+
+    def __init__(self, run: TrainedRun, suppression: Suppression | None = None):
+        """Makes one from a run already read, by default with the run's own suppression."""
+        self.workdir = run.workdir
+        self.classes = run.source.classes
+        self.frame_rate = run.source.frame_rate
+        self.feature_dim = run.source.feature_dim
+        self.features = run.source.features
+        self.data = run.source.name
+        self.thresholds: Mapping[str, float] | None = _read_thresholds(
+            run.workdir / THRESHOLDS_FILE
+        )
+        self._run = run
+        self._suppression = suppression or settings.suppression(run.config)
+
+    @classmethod
+    def load(
+        cls,
+        workdir: str | os.PathLike,
+        nms: Literal["hard", "soft"] | None = None,
+        window: float | Iterable[float] | None = None,
+    ) -> "Spotter":
+        """Reads a run folder that `python -m spotting.main` wrote.
+
+        Args:
+          workdir: the folder, of one seed.
+          nms: "hard" or "soft" non-maximum suppression; by default the run's.
+          window: seconds, for all classes or for each: the full width of what hard suppression
+            removes around a spot, the radius of what soft suppression decays. By default the run's,
+            with another `nms` than the run's 20 (hard, the paper) or 4 (soft, Soares and Shah
+            2022).
+
+        Raises:
+          InputError: `workdir` is no finished run, or the suppression is unfit.
+        """
+        run = load_run(workdir)
+        own = settings.suppression(run.config)
+        suppression = dataclasses.replace(own, kind=nms or own.kind)
+        if window is not None:
+            windows = tuple(map(float, np.atleast_1d(window)))
+            suppression = dataclasses.replace(suppression, windows=windows)
+        elif suppression.kind != own.kind:
+            windows = (_WINDOWS[suppression.kind],)
+            suppression = dataclasses.replace(suppression, windows=windows)
+        if len(suppression.windows) not in (1, len(run.dataset.classes)):
+            raise InputError(
+                f"{len(windows)} NMS windows for the {len(run.dataset.classes)} classes of "
+                f"{workdir}; give one, or one for each"
+            )
+        return cls(run, suppression)
+
+    def spot(self, features: ArrayLike, threshold: float | Literal["auto"] = 0.0) -> list[Spot]:
+        """Spots the actions of one half.
+
+        Args:
+          features: [N, P], any float type, at `frame_rate` frames per second; it may be
+            memory-mapped, since it is read in parts.
+          threshold: least confidence of a spot; "auto" takes each class's of `thresholds`.
+
+        Returns:
+          The spots in the order of time, then class.
+
+        Raises:
+          InputError: the features have another shape, or a NaN or infinity among them; or there
+            are no thresholds to take.
+        """
+        floor = self.floor(threshold)
+        features = self._transformed(self._checked(features))
+        rate = self._run.dataset.frame_rate
+        radius = timing.frames(self._run.config.anchors.displacement_radius, rate)
+        confidence = self._outputs(self._run.confidence, features)
+        displacement = radius * self._outputs(self._run.displacement, features)
+        scores = score_map(confidence, displacement, rate, self._suppression)
+        scores = np.where(scores >= floor, scores, NO_SPOT)
+        return [
+            Spot(spot.position, spot.label, spot.confidence)
+            for spot in predictions_from_scores(scores, 1, self.classes, rate)
+        ]
+
+    def spot_many(
+        self, halves: Iterable[ArrayLike], threshold: float | Literal["auto"] = 0.0
+    ) -> list[list[Spot]]:
+        """Spots the actions of many halves, of any lengths; a generator keeps one in memory."""
+        return [self.spot(features, threshold) for features in halves]
+
+    def floor(self, threshold: float | Literal["auto"]) -> np.ndarray:
+        """Least confidence of a spot of each class, [K].
+
+        Args:
+          threshold: see `spot`.
+
+        Raises:
+          InputError: there are no thresholds to take.
+        """
+        if threshold != "auto":
+            return np.full(len(self.classes), threshold)
+        if self.thresholds is None:
+            raise InputError(
+                f"{self.workdir}: no {THRESHOLDS_FILE}, which a run with a validation split has; "
+                f"give the threshold as a number"
+            )
+        return np.array([self.thresholds.get(name, 1.0) for name in self.classes])
+
+    def _outputs(self, model: Model, features: np.ndarray) -> np.ndarray:
+        setting, chunk_frames = self._run.config.inference, self._run.chunk_frames
+        rate = self._run.dataset.frame_rate
+        border = timing.border_frames(setting.border, setting.min_kept, rate, chunk_frames)
+        # Not balanced by the half's length: one program is to serve them all.
+        return inference.spot_half(
+            model.network, model.params, features, chunk_frames, border, setting.segment_chunks
+        )
+
+    def _checked(self, features: ArrayLike) -> np.ndarray:
+        features = np.asanyarray(features)
+        if features.dtype not in (np.float16, np.float32):
+            features = features.astype(np.float32)
+        if features.ndim != 2 or not len(features):
+            raise InputError(f"features of shape {features.shape}, not (frames, values a frame)")
+        if features.shape[1] != self.feature_dim:
+            raise InputError(
+                f"{features.shape[1]} values a frame, where the models of {self.workdir} take the "
+                f"{self.feature_dim} of {self.features}"
+            )
+        where = first_nonfinite(features)
+        if where is not None:
+            raise InputError(
+                f"frame {where[0]}, column {where[1]} (from 0) is {features[where]}; extract or "
+                f"download it again"
+            )
+        return features
+
+    def _transformed(self, features: np.ndarray) -> np.ndarray:
+        """Features as the models see them, where the run's config resamples or normalises."""
+        run = self._run
+        if not settings.transform(run.config).changes:
+            return features  # Perhaps memory-mapped; the transform would read it all.
+        rates = run.source.frame_rate, run.dataset.frame_rate
+        return transforms.apply([features], rates[:1], rates[1], run.normalization)
+
+
+def _read_thresholds(path: Path) -> dict[str, float] | None:
+    """Each class's threshold as a run left it; None without the file."""
+    if not path.is_file():
+        return None
+    thresholds = read_object(path)
+    if not all(isinstance(value, float | int) for value in thresholds.values()):
+        raise InputError(f"{path}: not a number for each class; run --mode=evaluate again")
+    return thresholds

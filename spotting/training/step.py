@@ -1,0 +1,232 @@
+"""Training one of the two models: the step, the epoch, and the loop around them.
+
+`train_step` is a pure function. An epoch over a resident split is one compiled scan of it; with a
+streaming loader it is called once per batch. The randomness of a step, chunks and mixup alike,
+follows from the seed's key and the step's number alone, so a resumed run goes on with the same
+sequence.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from spotting.anchors import AnchorTargets, ClassWeights, encode_confidence, encode_displacement
+from spotting.data.resident import Batch, ResidentSplit, cut, sample_positions
+from spotting.models.network import Spotter
+from spotting.notation import Array
+from spotting.training import losses, mixup
+from spotting.training.optimizer import adam_with_decay
+from spotting.training.sam import sam
+
+Tree = TypeVar("Tree")
+
+
+class Hyper(NamedTuple):
+    """The four values that the paper's search tunes.
+
+    Plain floats are compiled in. Arrays are not: a search trains several values in one program.
+    """
+
+    learning_rate: float | Array
+    weight_decay: float | Array
+    rho: float | Array
+    mixup_alpha: float | Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """What a model is trained for.
+
+    Attributes:
+      model: the network; its kind says which loss.
+      encode: int16 offsets [B, T, K] to targets and loss weights.
+      loss: (outputs, targets, weights) to a scalar.
+    """
+
+    model: Spotter
+    encode: Callable[[Array], AnchorTargets]
+    loss: Callable[[Array, Array, Array], Array]
+
+
+def make_objective(
+    model: Spotter, radius: float, weights: ClassWeights, huber_threshold: float = 0.5
+) -> Objective:
+    """The objective of the confidence or of the displacement model.
+
+    Args:
+      model: the network.
+      radius: target radius in frames, of the model's kind.
+      weights: class weights, of the model's kind.
+      huber_threshold: of the displacement loss.
+    """
+    if model.kind == "confidence":
+        encode = functools.partial(encode_confidence, radius=radius, weights=weights)
+        return Objective(model, encode, losses.confidence_loss)
+    encode = functools.partial(encode_displacement, radius=radius, weights=weights)
+    loss = functools.partial(losses.displacement_loss, threshold=huber_threshold)
+    return Objective(model, encode, loss)
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerSettings:
+    """What the optimiser needs besides `Hyper`."""
+
+    num_steps: int
+    end_fraction: float = 0.01
+    b1: float = 0.9
+    b2: float = 0.999
+    eps: float = 1e-7
+    sam_eps: float = 1e-12
+
+
+def make_optimizer(
+    hyper: Hyper, settings: OptimizerSettings
+) -> optax.GradientTransformationExtraArgs:
+    """SAM around TensorFlow's Adam with decoupled, linearly falling decay and learning rate."""
+    adam = adam_with_decay(
+        hyper.learning_rate,
+        hyper.weight_decay,
+        settings.num_steps,
+        settings.end_fraction,
+        settings.b1,
+        settings.b2,
+        settings.eps,
+    )
+    return sam(adam, hyper.rho, settings.sam_eps)
+
+
+class TrainState(NamedTuple):
+    """Everything that a training continues from."""
+
+    step: Array  # int32 []
+    key: Array  # the seed's random key
+    params: optax.Params
+    opt_state: optax.OptState
+
+
+class StepMetrics(NamedTuple):
+    """What a step reports: the loss it was given, and SAM's second pass's, and the first norm."""
+
+    loss: Array
+    perturbed_loss: Array
+    grad_norm: Array
+
+
+def init_state(seed: int | Array, objective: Objective, chunk_shape: tuple[int, int]) -> TrainState:
+    """A fresh state.
+
+    Args:
+      seed: determines initialisation, chunks and mixup.
+      objective: whose model to initialise.
+      chunk_shape: (T, P).
+    """
+    params_key, key = jax.random.split(jax.random.key(seed))
+    # Compiled as one program, not one for each shape of a weight.
+    params = jax.jit(objective.model.init)(params_key, jnp.zeros((1, *chunk_shape)))
+    # The optimiser's state has the same form whatever the hyper-parameters.
+    optimizer = make_optimizer(Hyper(0.0, 0.0, 0.0, 0.0), OptimizerSettings(1))
+    return TrainState(jnp.zeros([], jnp.int32), key, params, optimizer.init(params))
+
+
+def train_step(
+    state: TrainState,
+    batch: Batch,
+    key: Array,
+    objective: Objective,
+    hyper: Hyper,
+    settings: OptimizerSettings,
+    pick: Callable[[Array], Batch] | None = None,
+) -> tuple[TrainState, StepMetrics]:
+    """One optimiser step, of two passes if hyper.rho is not 0.
+
+    Args:
+      state: before the step.
+      batch: the chunks.
+      key: for mixup; both of SAM's passes see the same draw.
+      objective: what is trained for.
+      hyper: learning rate, weight decay, rho, alpha; no mixup if alpha is 0.
+      settings: of the optimiser.
+      pick: gives the chunks of `batch` at some indices, for mixup. Without it they are taken from
+        `batch`, which moves features between devices if it is spread over several.
+    """
+    features, targets, weights = _example(batch, objective)
+    if not (isinstance(hyper.mixup_alpha, int | float) and hyper.mixup_alpha == 0):
+        shares, partners = mixup.draw(key, features.shape[0], hyper.mixup_alpha)
+        if pick is None:
+            others = jax.tree.map(lambda array: array[partners], batch)
+        else:
+            others = pick(partners)
+        pairs = zip((features, targets, weights), _example(others, objective), strict=True)
+        features, targets, weights = (mixup.mix(own, other, shares) for own, other in pairs)
+
+    @jax.value_and_grad
+    def loss_and_grad(params: optax.Params) -> Array:
+        return objective.loss(objective.model.apply(params, features), targets, weights)
+
+    loss, grads = loss_and_grad(state.params)
+    updates, opt_state = make_optimizer(hyper, settings).update(
+        grads, state.opt_state, state.params, grad_fn=loss_and_grad, value=loss
+    )
+    params = optax.apply_updates(state.params, updates)
+    new_state = TrainState(state.step + 1, state.key, params, opt_state)
+    return new_state, StepMetrics(loss, opt_state.perturbed_loss, opt_state.grad_norm)
+
+
+def _example(batch: Batch, objective: Objective) -> tuple[Array, Array, Array]:
+    """Features in the dtype of the computation, targets, and loss weights."""
+    targets, weights = objective.encode(batch.offsets)
+    features = batch.features.astype(objective.model.reduction.dtype)
+    return features, targets, weights * batch.valid[..., None]
+
+
+def step_keys(state: TrainState) -> tuple[Array, Array]:
+    """The keys of a step's chunks and of its mixup."""
+    chunks, mix = jax.random.split(jax.random.fold_in(state.key, state.step))
+    return chunks, mix
+
+
+def train_epoch(
+    state: TrainState,
+    split: ResidentSplit,
+    hyper: Hyper,
+    objective: Objective,
+    settings: OptimizerSettings,
+    num_steps: int,
+    batch_size: int,
+    chunk_frames: int,
+    spread: Callable[[Tree], Tree] = lambda arrays: arrays,
+) -> tuple[TrainState, StepMetrics]:
+    """An epoch over a resident split, as one scan.
+
+    Args:
+      state: before the epoch.
+      split: where chunks are cut.
+      hyper: hyper-parameters.
+      objective: what is trained for.
+      settings: of the optimiser.
+      num_steps: steps in the epoch.
+      batch_size: B.
+      chunk_frames: T.
+      spread: tells the compiler to spread arrays [B, ...] over devices, each of which has all of
+        `split`.
+
+    Returns:
+      The state after it, and the metrics of each step, [num_steps].
+    """
+
+    def body(state: TrainState, _: None) -> tuple[TrainState, StepMetrics]:
+        chunks_key, mixup_key = step_keys(state)
+        half, start = sample_positions(chunks_key, split.lengths, batch_size, chunk_frames)
+
+        def pick(index: Array) -> Batch:
+            return spread(cut(split, *spread((half[index], start[index])), chunk_frames))
+
+        batch = pick(jnp.arange(batch_size))
+        return train_step(state, batch, mixup_key, objective, hyper, settings, pick)
+
+    return jax.lax.scan(body, state, None, length=num_steps)
