@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from spotting import anchors, timing
 from spotting.base import parallel
 from spotting.base.files import write_json_atomic
-from spotting.base.logs import say
+from spotting.base.logs import log
 from spotting.data.dataset import Dataset, write_description
 from spotting.reporting import outcome
 from spotting.runs import config as ranges
@@ -57,10 +57,10 @@ def run(config: ConfigDict, workdir: Path, mode: str = "run") -> dict[int, dict[
     for seed, folder in folders.items():
         settings.check_workdir(one_seed(config, seed), folder)
     results = scored(folders) if mode == "run" else {}
-    is_scored = parallel.from_first(np.array([seed in results for seed in config.seeds]))
+    is_scored = parallel.from_process_0(np.array([seed in results for seed in config.seeds]))
     if all(is_scored):
-        say(f"{workdir}: finished; its figures again")
-        parallel.first_alone(outcome.present, config.paper_row, workdir, folders, results, False)
+        log(f"{workdir}: finished; its figures again")
+        parallel.on_process_0(outcome.present, config.paper_row, workdir, folders, results, False)
         return results
 
     matches = read_matches(config, workdir)
@@ -71,7 +71,7 @@ def run(config: ConfigDict, workdir: Path, mode: str = "run") -> dict[int, dict[
     try:
         if mode != "evaluate":
             _check_start(config, matches, runs)
-        if parallel.is_first():
+        if parallel.is_process_0():
             # Not before: a folder with a config takes no other.
             for seed, folder in folders.items():
                 settings.save(one_seed(config, seed), folder)
@@ -81,13 +81,13 @@ def run(config: ConfigDict, workdir: Path, mode: str = "run") -> dict[int, dict[
                 diverged |= _train_both(config, matches, group)
                 group = [one for one in group if one.seed not in diverged]
             if mode != "train" and group:
-                results |= parallel.first_alone(evaluate_all, config, matches, group) or {}
+                results |= parallel.on_process_0(evaluate_all, config, matches, group) or {}
     finally:
         for one in runs:
             one.close()
     converged = {seed: folder for seed, folder in folders.items() if seed not in diverged}
     if mode != "train" and converged:
-        parallel.first_alone(outcome.present, config.paper_row, workdir, converged, results)
+        parallel.on_process_0(outcome.present, config.paper_row, workdir, converged, results)
     if diverged:
         members = [config.seeds.index(seed) for seed in diverged]
         raise DivergedError("; ".join(diverged.values()), members)
@@ -108,7 +108,7 @@ def _train_both(config: ConfigDict, matches: Matches, group: Sequence[Run]) -> d
                 diverged |= {seed: f"seed {seed}: {error}" for seed in lost}
                 left = [one for one in left if one.seed not in lost]
                 if left:
-                    say(f"without seed {', '.join(map(str, lost))}, whose {kind} loss diverged:")
+                    log(f"without seed {', '.join(map(str, lost))}, whose {kind} loss diverged:")
     return diverged
 
 
@@ -168,12 +168,12 @@ def train(
     objective = make_objective(config, dataset, kind, offsets)
     states = stack([_initial_state(config, matches, one, objective) for one in runs])
     parameters = num_parameters(states.params) // len(runs)
-    say(
+    log(
         f"{kind}: {parameters:,} parameters, {len(runs)} seed(s), "
         f"{schedule.epochs} epochs of {steps} steps on {mesh.size} x {jax.devices()[0].device_kind}"
     )
     choice = feeding.choose(config, matches)
-    say(f"loader: {choice.loader} ({choice.reason})")
+    log(f"loader: {choice.loader} ({choice.reason})")
     if choice.loader == "stream":
         (one,) = runs
         run_epoch = feeding.streamed_epochs(config, matches, objective, varied, one.seed, mesh)

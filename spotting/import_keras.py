@@ -24,7 +24,7 @@ from ml_collections import ConfigDict
 
 from spotting.base import cli
 from spotting.base.errors import InputError
-from spotting.base.logs import say
+from spotting.base.logs import log
 from spotting.data.dataset import describe_dataset
 from spotting.data.transforms import transformed
 from spotting.models.keras_files import read_weights
@@ -73,7 +73,7 @@ def import_models(models: Sequence[Path], config: ConfigDict, workdir: Path) -> 
             imported[kind] = from_keras(weights, _shapes(config, kind), kind)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
-        say(f"{path}: a {kind} model of {num_parameters(imported[kind]):,} parameters")
+        log(f"{path}: a {kind} model of {num_parameters(imported[kind]):,} parameters")
 
     keepers = {
         kind: Checkpoints(workdir / "checkpoints" / kind) for kind in ("confidence", "displacement")
@@ -87,7 +87,7 @@ def import_models(models: Sequence[Path], config: ConfigDict, workdir: Path) -> 
     for kind, params in imported.items():
         keepers[kind].save("best", step, params)
     if keepers["displacement"].step("best") is None:
-        say(f"{workdir}: no displacement model yet; until you import one, displacements are zero")
+        log(f"{workdir}: no displacement model yet; until you import one, displacements are zero")
         zeros = jax.tree.map(jnp.zeros_like, _shapes(config, "displacement"))
         keepers["displacement"].save("best", 0, zeros)
     for keeper in keepers.values():

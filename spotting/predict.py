@@ -75,14 +75,14 @@ def main() -> int:
     arguments = _parse()
     # JAX takes a second, which --help and a mistyped flag need not wait for.
     from spotting import Spotter
-    from spotting.base.logs import ProgressLine, duration, say
+    from spotting.base.logs import ProgressLine, duration, log
 
     spotter = Spotter.load(arguments.workdir, arguments.nms, arguments.window)
     games = find(arguments.features, spotter.features)
     _check_output(arguments, games)
     spotter.floor(arguments.threshold)  # Not there? Better said now than for each game.
     for warning in odd_lengths(games, spotter.frame_rate, spotter.data == SOCCERNET_V2):
-        say(f"warning: {warning}")
+        log(f"warning: {warning}")
 
     line, began = ProgressLine(), time.monotonic()
     spotted: list[SpottedGame] = []
@@ -100,15 +100,15 @@ def main() -> int:
             line.show(now, final=True)
             if arguments.debug:
                 traceback.print_exc()
-            say(f"error: {game.name}: {error}")
+            log(f"error: {game.name}: {error}")
             continue
         except KeyboardInterrupt:
-            say(f"\ninterrupted; {len(spotted)} of {len(games)} games have their {RESULTS_FILE}")
+            log(f"\ninterrupted; {len(spotted)} of {len(games)} games have their {RESULTS_FILE}")
             return 130
         dropped += len(predictions) - len(within)
         spotted.append(SpottedGame(game.name, seconds))
     if dropped:
-        say(f"warning: --offset moved {dropped} spots to before the start; they are left out")
+        log(f"warning: --offset moved {dropped} spots to before the start; they are left out")
     failed = len(games) - len(spotted)
     if spotted:
         write_csv(arguments.output / CSV_FILE, arguments.output, spotted)
@@ -122,7 +122,7 @@ def main() -> int:
         if arguments.zip:
             print(arguments.output / ZIP_FILE)
     if failed:
-        say(f"error: {failed} of {len(games)} games failed, see above")
+        log(f"error: {failed} of {len(games)} games failed, see above")
     return 1 if failed else 0
 
 

@@ -23,7 +23,7 @@ from ml_collections import ConfigDict
 from spotting import timing
 from spotting.base import cli
 from spotting.base.errors import InputError
-from spotting.base.logs import ProgressLine, duration, say
+from spotting.base.logs import ProgressLine, duration, log
 from spotting.data.checks import MissingData
 from spotting.data.dataset import LABELLED_SPLITS, Dataset, describe_dataset
 from spotting.data.halves import open_dataset
@@ -62,7 +62,7 @@ def prepare(config: ConfigDict, download: bool = False) -> int:
         if root is None:
             raise InputError("--download needs a folder: set --config.data.root=DIR")
         dataset = describe_dataset(root, features)
-        say(hub.LICENCE_NOTE)
+        log(hub.LICENCE_NOTE)
         hub.download(dataset, (dataset.features, *transform.concatenate), tuple(dataset.splits))
     dataset = open_dataset(root, features)
     if not check(dataset, transform, config.logging.progress):
@@ -93,7 +93,7 @@ def check(dataset: Dataset, transform: Transform, show_progress: bool) -> bool:
     needed = [found for split, found in surveys.items() if split in LABELLED_SPLITS]
     files = sum(len(found.missing) + len(found.broken) for found in needed)
     if files:
-        say(f"error: {dataset.root}: {files} files missing or broken, nothing was prepared")
+        log(f"error: {dataset.root}: {files} files missing or broken, nothing was prepared")
     return not files
 
 

@@ -14,7 +14,7 @@ from spotting.anchors import ClassWeights
 from spotting.base import parallel
 from spotting.base.errors import InputError
 from spotting.data import resident
-from spotting.models.network import build
+from spotting.models.network import 
 from spotting.training import step as training
 from spotting.training.checkpoints import stack
 from spotting.training.loop import make_run_epoch

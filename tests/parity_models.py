@@ -22,7 +22,7 @@ from configs import (
 from spotting.anchors import AnchorTargets
 from spotting.data.resident import Batch
 from spotting.models.keras_names import HEADS, from_keras, kind_of, to_keras
-from spotting.models.network import Spotter
+from spotting.models.network import Network
 from spotting.runs import settings
 from spotting.training import losses
 from spotting.training.optimizer import linear_decay
@@ -150,7 +150,7 @@ def check_training(folder: Folder, name: str, report: Report) -> None:
 
 
 def _check_sam_gradients(
-    arrays: Arrays, name: str, model: Spotter, params: Any, rho: float, report: Report
+    arrays: Arrays, name: str, model: Network, params: Any, rho: float, report: Report
 ) -> None:
     features, targets, weights = _batch(arrays, "0")
     loss_of = _loss(model.kind)
@@ -252,7 +252,7 @@ def _generator(seed: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(int(seed)))
 
 
-def _small_model(arrays: Arrays, num_classes: int) -> Spotter:
+def _small_model(arrays: Arrays, num_classes: int) -> Network:
     """The model that the official arguments describe."""
     args = json.loads(str(arrays["args"]))
     config = common.get_config()
@@ -270,7 +270,7 @@ def _small_model(arrays: Arrays, num_classes: int) -> Spotter:
     return settings.network(config, kind_of(arrays["weight_names"].tolist()), num_classes)
 
 
-def _shapes(model: Spotter, chunk_shape: tuple[int, ...]) -> Any:
+def _shapes(model: Network, chunk_shape: tuple[int, ...]) -> Any:
     return jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, *chunk_shape)))
 
 
@@ -284,7 +284,7 @@ def _loss(kind: str) -> Callable[..., jax.Array]:
 
 
 def _apply_watched(
-    model: Spotter, params: Any, features: np.ndarray
+    model: Network, params: Any, features: np.ndarray
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Outputs, and what enters and leaves every module."""
     seen = {}

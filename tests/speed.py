@@ -17,7 +17,7 @@ import numpy as np
 
 from spotting import timing
 from spotting.inference.nms import hard_nms
-from spotting.models import network as spotter
+from spotting.models.network import build_network
 from spotting.scoring import metrics
 
 CHUNKS, T, P, K = 32, 224, 512, 17
@@ -76,7 +76,7 @@ def gradient() -> None:
     """Prints the time of a gradient in both forms."""
     x = jnp.asarray(np.random.default_rng(0).standard_normal((CHUNKS, T, P), np.float32))
     calls = []
-    for model in (spotter.build("confidence", K, "unet", 512, (256, 64)), ConvUNet()):
+    for model in (build_network("confidence", K, "unet", 512, (256, 64)), ConvUNet()):
         params = jax.jit(model.init)(jax.random.key(0), x[:1])
         loss = jax.jit(jax.grad(lambda p, m=model: jnp.mean(m.apply(p, x) ** 2)))
         calls.append(lambda f=loss, p=params: f(p))

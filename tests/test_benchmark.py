@@ -67,7 +67,7 @@ def found(config):
         patch.setattr(row, "_HALVES", 1)
         patch.setattr(row, "_HALF_SECONDS", 60.0)
         patch.setattr(row, "ABLATIONS", {name: row.ABLATIONS[name] for name in ("plain", "SAM")})
-        return row.measure(config, seeds=2, say=lambda text: None)
+        return row.measure(config, seeds=2, log=lambda text: None)
 
 
 def test_a_row_is_measured_in_each_way(config, found):
@@ -98,10 +98,10 @@ def run_benchmark(found, monkeypatch, capsys):
     def run(*arguments):
         asked = []
         monkeypatch.setattr(
-            row, "measure", lambda config, seeds, say: asked.append((config, seeds)) or found
+            row, "measure", lambda config, seeds, log: asked.append((config, seeds)) or found
         )
         scored = scoring.Scoring(0.25, 0.125, 0.0625)
-        monkeypatch.setattr(scoring, "measure", lambda say: scored)
+        monkeypatch.setattr(scoring, "measure", lambda log: scored)
         monkeypatch.setattr("sys.argv", ["benchmark", *arguments])
         with pytest.raises(SystemExit) as ended:
             cli.run_flags(benchmark.main, benchmark._FLAGS)

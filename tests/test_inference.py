@@ -6,7 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from spotting.inference import chunks as inference
-from spotting.models.network import build
+from spotting.models.network import 
 
 T, P = 16, 5
 

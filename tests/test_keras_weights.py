@@ -5,7 +5,7 @@ import pytest
 
 from spotting.base.errors import InputError
 from spotting.models.keras_names import from_keras, keras_weights, to_keras
-from spotting.models.network import build
+from spotting.models.network import 
 
 SIZES = {"projection": 512, "reduction": (16, 8)}
 UNET = build("displacement", 3, "unet", **SIZES, levels=2)

@@ -6,7 +6,7 @@ import pytest
 
 from configs import te_base_resnet_pca, te_small_resnet_pca, unet_combination, unet_resnet_pca
 from spotting.models.layers import Conv3, Dense, Upsample2, max_pool2
-from spotting.models.network import build
+from spotting.models.network import 
 from spotting.runs import settings
 from spotting.training.checkpoints import num_parameters
 

@@ -11,7 +11,7 @@ import pytest
 from spotting import anchors
 from spotting.data import resident
 from spotting.inference import nms
-from spotting.models import network as spotter
+from spotting.models.network import build_network
 from spotting.training import step as training
 
 PLATFORMS = ("cuda", "tpu")
@@ -27,7 +27,7 @@ def export(function, *arguments):
 
 @pytest.mark.parametrize(("trunk", "dtype"), [("unet", jnp.bfloat16), ("transformer", jnp.float32)])
 def test_an_epoch_of_sam_and_mixup(trunk, dtype):
-    network = spotter.build("confidence", 3, trunk, 16, (8, 8), dtype=dtype, **TRUNKS[trunk])
+    network = build_network("confidence", 3, trunk, 16, (8, 8), dtype=dtype, **TRUNKS[trunk])
     ones = np.ones(3, np.float32)
     objective = training.make_objective(network, 6.0, anchors.ClassWeights(ones, ones))
     hyper, settings = training.Hyper(1e-3, 1e-4, 0.5, 2.0), training.OptimizerSettings(10)

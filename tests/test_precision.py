@@ -10,7 +10,7 @@ import pytest
 from spotting.anchors import ClassWeights
 from spotting.data.resident import Batch
 from spotting.models.layers import Dense
-from spotting.models.network import build
+from spotting.models.network import 
 from spotting.models.transformer import EncoderLayer, attention, gelu
 from spotting.training import mixup
 from spotting.training.step import Hyper, OptimizerSettings, init_state, make_objective, train_step

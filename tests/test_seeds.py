@@ -9,7 +9,7 @@ from conftest import tiny_config
 from spotting import anchors
 from spotting.base import parallel
 from spotting.data import resident
-from spotting.models import network as spotter
+from spotting.models.network import build_network
 from spotting.runs import groups as seeds
 from spotting.runs.matches import read_matches
 from spotting.runs.memory import Choice
@@ -25,7 +25,7 @@ SETTINGS = training.OptimizerSettings(num_steps=2 * STEPS)
 
 @pytest.fixture(scope="module")
 def objective():
-    model = spotter.build("confidence", CLASSES, "unet", 512, (16, 8), levels=1)
+    model = build_network("confidence", CLASSES, "unet", 512, (16, 8), levels=1)
     weights = anchors.class_weights(np.full(CLASSES, 40), np.full(CLASSES, 160), 0.03)
     return training.make_objective(model, radius=3.0, weights=weights)
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from spotting.inference import chunks as inference
 from spotting.inference import on_device as split_inference
-from spotting.models.network import build
+from spotting.models.network import 
 
 T, P, BORDER, CHUNKS = 16, 5, 5, 3
 

@@ -29,7 +29,7 @@ class RunLog:
 
     def __init__(self, workdir: str | os.PathLike | None, tensorboard: bool = True):
         self._file = self._scalars = None
-        if workdir is not None and parallel.is_first():
+        if workdir is not None and parallel.is_process_0():
             path = Path(workdir)
             path.mkdir(parents=True, exist_ok=True)
             self._file = open(path / "log.jsonl", "a", encoding="utf-8")  # noqa: SIM115
@@ -102,7 +102,7 @@ class ProgressLine:
     def show(self, text: str, final: bool = False) -> None:
         """Shows `text`; `final` leaves it standing."""
         now = time.monotonic()
-        if not self._enabled or not parallel.is_first():
+        if not self._enabled or not parallel.is_process_0():
             return
         if not final and now - self._last < (0.1 if self._live else 30):
             return
@@ -122,7 +122,7 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def say(text: str) -> None:
-    """A line for the person who started the run, from the first of several processes."""
-    if parallel.is_first():
+def log(text: str) -> None:
+    """Prints a line on stderr, in process 0 alone."""
+    if parallel.is_process_0():
         print(text, file=sys.stderr, flush=True)

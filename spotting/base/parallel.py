@@ -101,29 +101,29 @@ def local_copy(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
 
 
-def is_first() -> bool:
+def is_process_0() -> bool:
     """Whether this is the only process of the run or the first of several."""
     return not jax.distributed.is_initialized() or jax.process_index() == 0
 
 
-def from_first(tree: Any) -> Any:
+def from_process_0(tree: Any) -> Any:
     """What the first process has, in all of them: a tree of numbers and NumPy arrays."""
     return multihost_utils.broadcast_one_to_all(tree) if jax.process_count() > 1 else tree
 
 
-def first_alone(work: Callable[..., Result], *arguments: Any) -> Result | None:
+def on_process_0(work: Callable[..., Result], *arguments: Any) -> Result | None:
     """Calls `work` in the first process, while the others wait for its end.
 
     Raises:
       ConnectionAbortedError: in the others, if it failed; the first one raises what it raised.
     """
     result, error = None, None
-    if is_first():
+    if is_process_0():
         try:
             result = work(*arguments)
         except Exception as reason:
             error = reason
-    failed = from_first(np.asarray(error is not None))
+    failed = from_process_0(np.asarray(error is not None))
     if error is not None:
         raise error
     if failed:

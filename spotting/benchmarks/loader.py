@@ -152,11 +152,11 @@ def measure_training(prepared: Any, batch_size: int = 32, steps: int = 8) -> tup
     from spotting import anchors
     from spotting.data import resident
     from spotting.data.prepared.stream import Stream, to_device
-    from spotting.models import network as spotter
+    from spotting.models import network
     from spotting.training import step as training
 
     records = prepared.records
-    network = spotter.build("confidence", records.num_classes, "unet", 512, (256, 64), levels=6)
+    network = build_network("confidence", records.num_classes, "unet", 512, (256, 64), levels=6)
     ones = np.ones(records.num_classes, np.float32)
     objective = training.make_objective(network, 6.0, anchors.ClassWeights(ones, ones))
     hyper, settings = training.Hyper(1e-3, 2e-4, 0.5, 2.0), training.OptimizerSettings(1000)

@@ -133,13 +133,13 @@ def describe(config: ConfigDict) -> Dataset:
     return transformed(dataset, settings.transform(config))
 
 
-def measure(config: ConfigDict, seeds: int, say: Callable[[str], None]) -> Row:
+def measure(config: ConfigDict, seeds: int, log: Callable[[str], None]) -> Row:
     """Measures a row's confidence model, trained in each of the three ways.
 
     Args:
       config: of the row; its rho and alpha do not count.
       seeds: trainings in one program.
-      say: told what is being measured.
+      log: told what is being measured.
     """
     dataset = describe(config)
     chunk_shape = settings.check_chunk(config, dataset.frame_rate), dataset.feature_dim
@@ -153,7 +153,7 @@ def measure(config: ConfigDict, seeds: int, say: Callable[[str], None]) -> Row:
     work = count(objective, params, chunks)
     probes = matmul_probe(dtype), memory_probe()
 
-    say("inference")
+    log("inference")
     forward = jax.jit(objective.model.apply)
     taken, *rates = _timed(lambda: forward(params, chunks), probes)
     inference = _speed(batch_size / taken, work.forward_flop, work.forward_bytes, rates)
@@ -164,7 +164,7 @@ def measure(config: ConfigDict, seeds: int, say: Callable[[str], None]) -> Row:
     kept_dtype = jnp.dtype(config.data.resident_dtype)
     epochs = {}
     for name, (rho, alpha) in ABLATIONS.items():
-        say(f"training, {name}")
+        log(f"training, {name}")
         hyper = settings.hyper(config, "confidence")._replace(rho=rho, mixup_alpha=alpha)
         step_flop = (2 if rho else 1) * work.gradient_flop
         # Of a step on its own: in an epoch XLA counts the whole split as read by every gather.
@@ -184,7 +184,7 @@ def measure(config: ConfigDict, seeds: int, say: Callable[[str], None]) -> Row:
         cost = step_flop, step_bytes
         epochs[name] = _epoch(train, states, split, mesh, batch_size, steps, cost, probes)
 
-    say("validation")
+    log("validation")
     seconds = seeds * _validation_seconds(config, dataset, params)
     every = config.training.validate_every
     shares = {name: seconds / (every * epoch.seconds) for name, epoch in epochs.items()}

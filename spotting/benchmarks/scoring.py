@@ -29,10 +29,10 @@ class Scoring:
     average_map: float
 
 
-def measure(say: Callable[[str], None]) -> Scoring:
+def measure(log: Callable[[str], None]) -> Scoring:
     """Measures all three on random predictions."""
     rng = np.random.default_rng(0)
-    say("suppression and displacement")
+    log("suppression and displacement")
     confidence = rng.random((FRAMES, CLASSES), np.float32)
     displacement = rng.uniform(-12, 12, (FRAMES, CLASSES)).astype(np.float32)
     suppression = Suppression("hard", (20.0,))
@@ -43,7 +43,7 @@ def measure(say: Callable[[str], None]) -> Scoring:
 
     without, both = median_seconds(lambda: all_halves(None), lambda: all_halves(displacement))
 
-    say("average-mAP")
+    log("average-mAP")
     truth = metrics.Truths(*_places(rng, GAMES * _ACTIONS), np.ones(GAMES * _ACTIONS, bool))
     count = GAMES * PREDICTIONS
     spots = metrics.Spots(*_places(rng, count), rng.random(count))

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spotting.models.network import Spotter
+from spotting.models.network import Network
 from spotting.notation import Array
 
 
@@ -106,7 +106,7 @@ def balanced_chunks(num_frames: int, chunk_frames: int, border: int, most: int) 
 
 @functools.partial(jax.jit, static_argnames=("model", "chunk_frames"))
 def spot_segments(
-    model: Spotter,
+    model: Network,
     params: dict,
     features: Array,
     offsets: Array,
@@ -138,7 +138,7 @@ def spot_segments(
 
 
 def spot_half(
-    model: Spotter,
+    model: Network,
     params: dict,
     features: np.ndarray,
     chunk_frames: int,

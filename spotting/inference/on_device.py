@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from spotting.inference.chunks import segment_span, segments, spot_segments
-from spotting.models.network import Spotter
+from spotting.models.network import Network
 from spotting.notation import Array
 
 CHUNKS_AT_ONCE = 1024
@@ -85,7 +85,7 @@ def place(
 
 
 def spot_split(
-    model: Spotter, params: Any, shares: Sequence[Share], chunk_frames: int
+    model: Network, params: Any, shares: Sequence[Share], chunk_frames: int
 ) -> list[np.ndarray]:
     """Predictions of each half, as `inference.spot_half` gives them.
 
@@ -112,7 +112,7 @@ def spot_split(
     return results
 
 
-def _spot_share(model: Spotter, params: Any, share: Share, chunk_frames: int):
+def _spot_share(model: Network, params: Any, share: Share, chunk_frames: int):
     """Outputs [G', span, K] of equally many segments at a time; the last one is repeated."""
     params = jax.device_put(params, share.features.device)
     count, chunks = share.offsets.shape
@@ -133,7 +133,7 @@ def _spot_share(model: Spotter, params: Any, share: Share, chunk_frames: int):
 
 @functools.partial(jax.jit, static_argnames=("model", "chunk_frames"))
 def _spot_rows(
-    model: Spotter,
+    model: Network,
     params: Any,
     features: Array,
     rows: Array,

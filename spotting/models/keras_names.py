@@ -70,7 +70,7 @@ def keras_weights(params: Params, kind: str) -> dict[str, KerasWeight]:
     """What the official code calls our parameters.
 
     Args:
-      params: variables of a `Spotter`, arrays or anything else with a shape.
+      params: variables of a `Network`, arrays or anything else with a shape.
       kind: "confidence" or "displacement".
 
     Returns:
@@ -91,7 +91,7 @@ def from_keras(weights: Mapping[str, np.ndarray], params: Params, kind: str) -> 
 
     Args:
       weights: arrays in Keras layout by their Keras names, with or without ":0".
-      params: variables of the `Spotter` to fill; only their shapes are read.
+      params: variables of the `Network` to fill; only their shapes are read.
       kind: "confidence" or "displacement".
 
     Returns:

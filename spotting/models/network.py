@@ -42,7 +42,7 @@ class Reduction(nn.Module):
         return x
 
 
-class Spotter(nn.Module):
+class Network(nn.Module):
     """Features of a chunk to one output per anchor.
 
     Attributes:
@@ -76,7 +76,7 @@ class Spotter(nn.Module):
         return jnp.tanh(outputs) if self.kind == "displacement" else outputs
 
 
-def build(
+def build_network(
     kind: str,
     num_classes: int,
     trunk: str,
@@ -89,8 +89,8 @@ def build(
     width: int = 128,
     num_heads: int = 4,
     mlp_dim: int = 512,
-) -> Spotter:
-    """A Spotter from plain values.
+) -> Network:
+    """A Network from plain values.
 
     Args:
       kind: "confidence" or "displacement".
@@ -112,4 +112,4 @@ def build(
         module = TransformerEncoder(layers, width, num_heads, mlp_dim, dtype)
     else:
         raise ValueError(f"unknown trunk {trunk!r}; it is 'unet' or 'transformer'")
-    return Spotter(module, Reduction(projection, tuple(reduction), dtype), num_classes, kind)
+    return Network(module, Reduction(projection, tuple(reduction), dtype), num_classes, kind)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from spotting.base.logs import say
+from spotting.base.logs import log
 from spotting.reporting.games import MissingTruth
 from spotting.reporting.runs import PICTURE_FILE, REPORT_FILE
 from spotting.scoring import figures as evaluation
@@ -36,21 +36,21 @@ def present(
     from spotting import report
     from spotting.reporting import snapshot
 
-    say("")
+    log("")
     for folder in pictures:
         try:
-            say(f"what was spotted when: {snapshot.write_snapshot(folder)}")
+            log(f"what was spotted when: {snapshot.write_snapshot(folder)}")
         except MissingTruth as error:
-            say(f"no picture: {error}")
+            log(f"no picture: {error}")
     for folder in reports:
-        say(f"report: {report.write_report([folder], folder)}")
+        log(f"report: {report.write_report([folder], folder)}")
 
 
 def show(title: str, folders: Mapping[int, Path], results: Mapping[int, dict[str, Any]]) -> None:
     """Prints each seed's table."""
     for seed, folder in folders.items():
         if not results[seed]:
-            say(f"{folder}: trained; there is neither a test nor a validation split to score")
+            log(f"{folder}: trained; there is neither a test nor a validation split to score")
             continue
         split = "test" if "test" in results[seed] else "valid"
         print(f"\n{title}, seed {seed}: {folder}")

@@ -15,7 +15,7 @@ from spotting.training import step as training
 from spotting.data import resident
 from spotting.runs.memory import Choice, choose_loader
 from spotting.training.loop import make_run_epoch
-from spotting.base.logs import say
+from spotting.base.logs import log
 from spotting.runs.matches import Matches
 from spotting.training.step import Objective, StepMetrics, TrainState
 
@@ -31,7 +31,7 @@ def choose(config: ConfigDict, matches: Matches) -> Choice:
         len(matches.classes),
         jnp.dtype(config.data.resident_dtype),
     )
-    streams = parallel.from_first(np.asarray(choice.loader == "stream"))
+    streams = parallel.from_process_0(np.asarray(choice.loader == "stream"))
     return choice._replace(loader="stream" if streams else "resident")
 
 
@@ -110,7 +110,7 @@ def streamed_epochs(
     # Preparing may take hours.
     stream.count_parts(batch_size, num_processes, config.data.stream_parts)
     # The first process prepares, the others open what it left.
-    ready = parallel.first_alone(prepare.build, config, matches.source)
+    ready = parallel.on_process_0(prepare.build, config, matches.source)
     ready = ready or prepare.build(config, matches.source)
     kind, steps = objective.model.kind, settings.steps_per_epoch(config)
     source = stream.Stream(
@@ -122,7 +122,7 @@ def streamed_epochs(
         num_processes=num_processes,
         least_parts=config.data.stream_parts,
     )
-    say(f"reading {source.blocks_per_chunk():.2f} blocks of bytes for each chunk")
+    log(f"reading {source.blocks_per_chunk():.2f} blocks of bytes for each chunk")
     sharding = NamedSharding(mesh, PartitionSpec(parallel.AXIS))
     hyper, optimizer = settings.hyper(config, kind), settings.optimizer(config)
     own = _own(varied, mesh)

@@ -61,7 +61,7 @@ def at_once(
     data = resident_bytes(matches.splits["train"], dataset, config.data.resident_dtype)
     data += resident_bytes(matches.splits.get("valid", ()), dataset, config.model.dtype)
     fitting = how_many_fit(memory_bytes(step), data, device.memory_stats())
-    return int(parallel.from_first(np.asarray(fitting)))
+    return int(parallel.from_process_0(np.asarray(fitting)))
 
 
 def resident_bytes(halves: Sequence[Half], dataset: Dataset, dtype: str) -> int:

@@ -17,7 +17,7 @@ from spotting.runs import settings
 from spotting.base.errors import InputError
 from spotting.models.keras_files import read_weights
 from spotting.models.keras_names import HEADS, KerasWeight, from_keras, kind_of, require_fit
-from spotting.base.logs import say
+from spotting.base.logs import log
 from spotting.runs.trained import load_run
 
 
@@ -36,7 +36,7 @@ def read(path: Path, kind: str, fresh: Any, classes: tuple[str, ...]) -> Any:
     Args:
       path: a run folder, or what `import_keras.read_weights` takes.
       kind: "confidence" or "displacement".
-      fresh: variables of the `Spotter` as they were drawn, or their shapes.
+      fresh: variables of the `Network` as they were drawn, or their shapes.
       classes: the K classes to be spotted.
 
     Returns:
@@ -97,5 +97,5 @@ def _adopt(
             given[name] = wanted[name].at[..., here].set(given[name][..., there])
     new = len(classes) - len(here)
     if not only_checked:
-        say(what + (f", but for {new} new classes" if new else ""))
+        log(what + (f", but for {new} new classes" if new else ""))
     return {"params": unflatten_dict(given, sep="/")}

@@ -14,7 +14,7 @@ from spotting.data.dataset import Dataset
 from spotting.data.halves import Half, check_finite, label_matrix, open_dataset
 from spotting.data.transforms import fit_once, read_transformed_split, transformed
 from spotting.base.errors import InputError
-from spotting.base.logs import ProgressLine, say
+from spotting.base.logs import ProgressLine, log
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,14 +48,14 @@ def read_matches(config: ConfigDict, workdir: Path) -> Matches:
         from spotting.data.simulated import season as simulated
 
         root = root or workdir / "season"
-        parallel.first_alone(simulated.write_season, root)
+        parallel.on_process_0(simulated.write_season, root)
     source = open_dataset(root or None, config.data.features or None)
     transform = settings.transform(config)
     dataset = transformed(source, transform)
     settings.check_chunk(config, dataset.frame_rate)
     # The first process fits the normalisation, the others read what it left.
     folder = settings.prepared_dir(config, source)
-    parallel.first_alone(fit_once, source, transform, folder)
+    parallel.on_process_0(fit_once, source, transform, folder)
     normalization = fit_once(source, transform, folder)
     _warn_of_shared_games(config, source)
     splits = {}
@@ -64,11 +64,11 @@ def read_matches(config: ConfigDict, workdir: Path) -> Matches:
         if name not in source.splits:
             if split == "train":
                 raise InputError(f"{source.root}: there is no split {name!r} to train on")
-            say(f"warning: {source.root}: no split {name!r}; going on without")
+            log(f"warning: {source.root}: no split {name!r}; going on without")
             continue
         splits[split], problems = read_transformed_split(source, name, transform, normalization)
         for warning in problems.warnings():
-            say(f"warning: {warning}")
+            log(f"warning: {warning}")
     line = ProgressLine(config.logging.progress)
     for split, halves in splits.items():
         check_finite(halves, lambda i, n, split=split: line.show(f"checking {split}: {i}/{n}"))
@@ -80,7 +80,7 @@ def _warn_of_shared_games(config: ConfigDict, source: Dataset) -> None:
     for split in ("valid", "test"):
         shared = sorted(train & set(source.splits.get(config.data[split], ())))
         if shared:
-            say(
+            log(
                 f"warning: {source.root}: {len(shared)} games of the {split} split, such as "
                 f"{shared[0]}, are trained on too: its figures will be too good"
             )
@@ -96,5 +96,5 @@ def split_offsets(config: ConfigDict, dataset: Dataset, halves: Sequence[Half]) 
         offsets.append(anchors.event_offsets(labels))
         clamped += moved
     if clamped:
-        say(f"note: {clamped} events after the end of their half count as on its last frame")
+        log(f"note: {clamped} events after the end of their half count as on its last frame")
     return offsets

@@ -14,7 +14,7 @@ from spotting.data.dataset import Dataset
 from spotting.data.transforms import Transform
 from spotting.base.errors import InputError
 from spotting.base.files import read_object, write_json_atomic
-from spotting.models import network as spotter
+from spotting.models.network import Network, build_network
 from spotting.inference.postprocessing import Suppression
 from spotting.runs.config import check, flatten
 from spotting.training.step import Hyper, OptimizerSettings
@@ -53,10 +53,10 @@ def check_chunk(config: ConfigDict, frame_rate: float) -> int:
     return chunk_frames
 
 
-def network(config: ConfigDict, kind: str, num_classes: int) -> spotter.Spotter:
+def network(config: ConfigDict, kind: str, num_classes: int) -> Network:
     """The network that a config describes, for one kind of output."""
     model = config.model
-    return spotter.build(
+    return build_network(
         kind,
         num_classes,
         model.trunk,

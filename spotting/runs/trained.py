@@ -13,14 +13,14 @@ from spotting.training.checkpoints import Checkpoints
 from spotting.data.dataset import DESCRIPTION_FILE, FEATURE_SETS, Dataset, describe_dataset
 from spotting.data.transforms import Normalization, fit_once, transformed
 from spotting.base.errors import InputError
-from spotting.models import network as spotter
+from spotting.models.network import Network
 
 
 @dataclasses.dataclass(frozen=True)
 class Model:
     """A network and the parameters that the validation split chose."""
 
-    network: spotter.Spotter
+    network: Network
     params: Any
 
 

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from spotting import experiment
 from spotting.base.errors import InputError
 from spotting.base.files import read_object, write_json_atomic, write_text_atomic
-from spotting.base.logs import RunLog, environment, say
+from spotting.base.logs import RunLog, environment, log
 from spotting.reporting.runs import read_log
 from spotting.runs import config as ranges
 from spotting.runs import groups as seeds
@@ -75,7 +75,7 @@ def run(config: ConfigDict, workdir: Path) -> ConfigDict:
         names = [name for name in ORDER if config.tune[kind].get(name)]
         for name in names:
             values = sorted({*config.tune[kind][name], chosen[kind][name]})
-            say(f"\nround {len(rounds) + 1}: {name} of the {kind} model, {values}")
+            log(f"\nround {len(rounds) + 1}: {name} of the {kind} model, {values}")
             trials = [_with(chosen, kind, name, value) for value in values]
             scores = _scores(matches, workdir, kind, trials)
             done = Round(kind, name, _MEASURED[kind], values, config.seeds, scores)
@@ -92,7 +92,7 @@ def run(config: ConfigDict, workdir: Path) -> ConfigDict:
         _finish(rounds, done, workdir)
         chosen.postprocessing.window = (rounds[-1].best,)
     write_text_atomic(workdir / "tuned.py", search_report.config_file(chosen, workdir))
-    say(f"the values chosen: {workdir / 'tuned.py'}")
+    log(f"the values chosen: {workdir / 'tuned.py'}")
     return chosen
 
 
@@ -164,7 +164,7 @@ def _train(matches: Matches, workdir: Path, kind: str, members: Sequence[Member]
     """Trains members in one program and notes their scores; the diverged do not stop the others."""
     while members:
         names = sorted({member.folder.parent.name for member in members})
-        say(f"training {', '.join(names)}")
+        log(f"training {', '.join(names)}")
         runs = [_open(member, workdir, kind) for member in members]
         values = {
             name: [member.config[kind][name] for member in members]
@@ -179,7 +179,7 @@ def _train(matches: Matches, workdir: Path, kind: str, members: Sequence[Member]
         except DivergedError as error:
             diverged = error.members
             for index in diverged:
-                say(f"diverged: {members[index].folder}")
+                log(f"diverged: {members[index].folder}")
         finally:
             for one in runs:
                 one.close()
@@ -197,9 +197,9 @@ def _train(matches: Matches, workdir: Path, kind: str, members: Sequence[Member]
 def _open(member: Member, workdir: Path, kind: str) -> Run:
     config, seed = member.config, member.seed
     settings.save(one_seed(config, seed), member.folder)
-    log = RunLog(member.folder, config.logging.tensorboard)
-    log.write("start", seed=seed, **environment())
-    return Run(seed, member.folder, log, _keepers(config, workdir, seed, kind))
+    run_log = RunLog(member.folder, config.logging.tensorboard)
+    run_log.write("start", seed=seed, **environment())
+    return Run(seed, member.folder, run_log, _keepers(config, workdir, seed, kind))
 
 
 def _keepers(config: ConfigDict, workdir: Path, seed: int, kind: str) -> dict[str, Checkpoints]:

@@ -18,7 +18,7 @@ from spotting import experiment, report
 from spotting.base import parallel
 from spotting.base.errors import InputError
 from spotting.base.files import write_text_atomic
-from spotting.base.logs import say
+from spotting.base.logs import log
 from spotting.data.halves import open_dataset
 from spotting.reporting import paper
 from spotting.reporting.runs import spread
@@ -76,9 +76,9 @@ def run(config: ConfigDict, workdir: Path, mode: str = "run") -> int:
     _check(rows)
     outcomes = []
     for number, row in enumerate(rows, 1):
-        say(f"\nrow {number} of {len(rows)}, {row.name}: {row.config.scale_note or 'full scale'}")
+        log(f"\nrow {number} of {len(rows)}, {row.name}: {row.config.scale_note or 'full scale'}")
         outcomes.append(_run_row(row, workdir / row.name, mode))
-    if parallel.is_first():
+    if parallel.is_process_0():
         print(f"\n{table(outcomes)}")
         if any(outcome.results for outcome in outcomes):
             print(report.write_report([workdir], workdir))
@@ -176,7 +176,7 @@ def _check(rows: Sequence[Row]) -> None:
     if len(errors) == len(rows):
         raise errors[rows[0].name]
     for name, error in errors.items():
-        say(f"warning: {name} cannot run: {error}")
+        log(f"warning: {name} cannot run: {error}")
 
 
 def _run_row(row: Row, folder: Path, mode: str) -> Outcome:
@@ -184,10 +184,10 @@ def _run_row(row: Row, folder: Path, mode: str) -> Outcome:
         return Outcome(row, experiment.run(row.config, folder, mode), "")
     except Exception as error:
         # Whatever it is, out of memory or a defect here, the other rows may still succeed.
-        if parallel.is_first():
+        if parallel.is_process_0():
             write_text_atomic(folder / "traceback.txt", traceback.format_exc())
         reason = str(error).strip().splitlines() or [type(error).__name__]
-        say(f"{row.name} failed: {reason[0]} (more in {folder / 'traceback.txt'})")
+        log(f"{row.name} failed: {reason[0]} (more in {folder / 'traceback.txt'})")
         return Outcome(row, {}, reason[0])
 
 

@@ -44,7 +44,7 @@ class Checkpoints:
     def step(self, which: str) -> int | None:
         """The step of the newest checkpoint, if any; several processes ask together."""
         own = self._newest(which)
-        step = int(parallel.from_first(np.asarray(-1 if own is None else own)))
+        step = int(parallel.from_process_0(np.asarray(-1 if own is None else own)))
         return None if step < 0 else step
 
     def restore(self, which: str, template: Any, step: int | None = None) -> Any:

@@ -106,8 +106,8 @@ class _Keeper:
     ) -> None:
         if score is not None:
             self.scores = score()
-            for log, value in zip(self._logs, self.scores, strict=True):
-                log.curve("valid", self._name, epoch, score=value)
+            for run_log, value in zip(self._logs, self.scores, strict=True):
+                run_log.curve("valid", self._name, epoch, score=value)
         by_score = self._schedule.select == "best" and self._validate is not None
         is_last = epoch == self._schedule.epochs
         for seed, (member, keeper) in enumerate(zip(members, self._checkpoints, strict=True)):
@@ -169,15 +169,15 @@ def fit(
                     diverged.tolist(),
                 )
             speed = seeds * schedule.steps * schedule.batch_size / (time.monotonic() - start)
-            for seed, log in enumerate(logs):
+            for seed, run_log in enumerate(logs):
                 more = {
                     key: float(np.mean(value[seed])) for key, value in metrics._asdict().items()
                 }
-                log.curve("train", name, epoch, chunks_per_s=speed, **more)
+                run_log.curve("train", name, epoch, chunks_per_s=speed, **more)
 
             is_last = epoch == schedule.epochs
             look = is_last or epoch % schedule.validate_every == 0
-            if parallel.is_first() and (look or time.monotonic() - last_save > _SAVE_SECONDS):
+            if parallel.is_process_0() and (look or time.monotonic() - last_save > _SAVE_SECONDS):
                 here = parallel.local_copy(states)
                 members = [unstack(here, seed) for seed in range(seeds)]
                 keeper.keep(epoch, members, look)

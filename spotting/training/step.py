@@ -17,7 +17,7 @@ import optax
 
 from spotting.anchors import AnchorTargets, ClassWeights, encode_confidence, encode_displacement
 from spotting.data.resident import Batch, ResidentSplit, cut, sample_positions
-from spotting.models.network import Spotter
+from spotting.models.network import Network
 from spotting.notation import Array
 from spotting.training import losses, mixup
 from spotting.training.optimizer import adam_with_decay
@@ -48,13 +48,13 @@ class Objective:
       loss: (outputs, targets, weights) to a scalar.
     """
 
-    model: Spotter
+    model: Network
     encode: Callable[[Array], AnchorTargets]
     loss: Callable[[Array, Array, Array], Array]
 
 
 def make_objective(
-    model: Spotter, radius: float, weights: ClassWeights, huber_threshold: float = 0.5
+    model: Network, radius: float, weights: ClassWeights, huber_threshold: float = 0.5
 ) -> Objective:
     """The objective of the confidence or of the displacement model.
 
