@@ -14,7 +14,7 @@ from spotting.anchors import ClassWeights
 from spotting.base import parallel
 from spotting.base.errors import InputError
 from spotting.data import resident
-from spotting.models.network import 
+from spotting.models.network import build_network
 from spotting.training import step as training
 from spotting.training.checkpoints import stack
 from spotting.training.loop import make_run_epoch
@@ -25,7 +25,9 @@ HYPER = training.Hyper(learning_rate=1e-3, weight_decay=1e-4, rho=0.2, mixup_alp
 
 def compile_and_run(devices: int) -> tuple[training.TrainState, float]:
     """The states after an epoch of three steps, and each device's share of the work in FLOP."""
-    model = build("confidence", CLASSES, "transformer", 32, (16, 8), layers=1, width=16, mlp_dim=32)
+    model = build_network(
+        "confidence", CLASSES, "transformer", 32, (16, 8), layers=1, width=16, mlp_dim=32
+    )
     weights = ClassWeights(np.ones(CLASSES, np.float32), np.ones(CLASSES, np.float32))
     objective = training.make_objective(model, 3.0, weights)
     rng = np.random.default_rng(0)

@@ -6,7 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from spotting.inference import chunks as inference
-from spotting.models.network import 
+from spotting.models.network import build_network
 
 T, P = 16, 5
 
@@ -51,7 +51,7 @@ def test_segments_decide_every_frame_as_the_chunks_do(num_frames, chunk, border,
 
 @pytest.mark.parametrize(("kind", "num_frames"), [("confidence", 70), ("displacement", 11)])
 def test_spot_half_is_the_model_chunk_by_chunk(kind, num_frames):
-    model = build(kind, 3, trunk="unet", projection=512, reduction=(8, 4), levels=2)
+    model = build_network(kind, 3, trunk="unet", projection=512, reduction=(8, 4), levels=2)
     params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, T, P)))
     run = jax.jit(model.apply)
     half = np.random.default_rng(0).standard_normal((num_frames, P)).astype(np.float16)

@@ -5,11 +5,11 @@ import pytest
 
 from spotting.base.errors import InputError
 from spotting.models.keras_names import from_keras, keras_weights, to_keras
-from spotting.models.network import 
+from spotting.models.network import build_network
 
 SIZES = {"projection": 512, "reduction": (16, 8)}
-UNET = build("displacement", 3, "unet", **SIZES, levels=2)
-TRANSFORMER = build(
+UNET = build_network("displacement", 3, "unet", **SIZES, levels=2)
+TRANSFORMER = build_network(
     "confidence", 3, "transformer", **SIZES, layers=1, width=8, num_heads=2, mlp_dim=16
 )
 

@@ -6,7 +6,7 @@ import pytest
 
 from configs import te_base_resnet_pca, te_small_resnet_pca, unet_combination, unet_resnet_pca
 from spotting.models.layers import Conv3, Dense, Upsample2, max_pool2
-from spotting.models.network import 
+from spotting.models.network import build_network
 from spotting.runs import settings
 from spotting.training.checkpoints import num_parameters
 
@@ -60,7 +60,9 @@ def test_max_pool_is_flax_s():
 
 @pytest.mark.parametrize("sizes", [TINY_UNET, TINY_TRANSFORMER], ids=["unet", "transformer"])
 def test_a_spotter_is_its_reduction_and_its_spotting(sizes):
-    confidence, displacement = (build(kind, 3, **sizes) for kind in ("confidence", "displacement"))
+    confidence, displacement = (
+        build_network(kind, 3, **sizes) for kind in ("confidence", "displacement")
+    )
     params = jax.jit(confidence.init)(jax.random.key(1), CHUNKS)
     logits = jax.jit(confidence.apply)(params, CHUNKS)
     reduced = confidence.apply(params, CHUNKS, method="reduce")
@@ -75,7 +77,9 @@ def test_a_spotter_is_its_reduction_and_its_spotting(sizes):
 
 
 def test_wide_features_are_projected_first():
-    wide, narrow = (build("confidence", 3, **TINY_UNET | {"projection": p}) for p in (8, 12))
+    wide, narrow = (
+        build_network("confidence", 3, **TINY_UNET | {"projection": p}) for p in (8, 12)
+    )
     key, shapes = jax.random.key(0), {}
     for name, model in (("wide", wide), ("narrow", narrow)):
         variables = jax.eval_shape(model.init, key, CHUNKS)["params"]["reduction"]
@@ -87,9 +91,11 @@ def test_wide_features_are_projected_first():
 
 def test_a_unet_s_chunk_must_halve():
     with pytest.raises(TypeError):
-        jax.eval_shape(build("confidence", 3, **TINY_UNET).init, jax.random.key(0), CHUNKS[:, :5])
+        jax.eval_shape(
+            build_network("confidence", 3, **TINY_UNET).init, jax.random.key(0), CHUNKS[:, :5]
+        )
 
 
 def test_unknown_trunk():
     with pytest.raises(ValueError, match="'resnet'"):
-        build("confidence", 3, **TINY_UNET | {"trunk": "resnet"})
+        build_network("confidence", 3, **TINY_UNET | {"trunk": "resnet"})

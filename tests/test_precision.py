@@ -10,7 +10,7 @@ import pytest
 from spotting.anchors import ClassWeights
 from spotting.data.resident import Batch
 from spotting.models.layers import Dense
-from spotting.models.network import 
+from spotting.models.network import build_network
 from spotting.models.transformer import EncoderLayer, attention, gelu
 from spotting.training import mixup
 from spotting.training.step import Hyper, OptimizerSettings, init_state, make_objective, train_step
@@ -110,7 +110,9 @@ def test_a_bfloat16_step_is_near_a_float32_step(sizes):
     hyper, settings = Hyper(1e-3, 1e-4, 0.0, 1.0), OptimizerSettings(10)
 
     def step(dtype: jnp.dtype):
-        objective = make_objective(build("confidence", classes, **sizes, dtype=dtype), 3.0, weights)
+        objective = make_objective(
+            build_network("confidence", classes, **sizes, dtype=dtype), 3.0, weights
+        )
         state = init_state(0, objective, (frames, width))
         run = functools.partial(
             train_step, objective=objective, hyper=hyper, settings=settings, key=jax.random.key(2)

@@ -4,14 +4,14 @@ import numpy as np
 
 from spotting.inference import chunks as inference
 from spotting.inference import on_device as split_inference
-from spotting.models.network import 
+from spotting.models.network import build_network
 
 T, P, BORDER, CHUNKS = 16, 5, 5, 3
 
 
 def test_a_split_is_spotted_as_its_halves_are(monkeypatch):
     monkeypatch.setattr(split_inference, "CHUNKS_AT_ONCE", 2 * CHUNKS)
-    model = build("confidence", 3, trunk="unet", projection=512, reduction=(8, 4), levels=2)
+    model = build_network("confidence", 3, trunk="unet", projection=512, reduction=(8, 4), levels=2)
     params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, T, P)))
     rng = np.random.default_rng(0)
     halves = [rng.standard_normal((frames, P)).astype(np.float16) for frames in (70, 3, 55, 16, 41)]

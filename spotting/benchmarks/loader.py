@@ -152,7 +152,7 @@ def measure_training(prepared: Any, batch_size: int = 32, steps: int = 8) -> tup
     from spotting import anchors
     from spotting.data import resident
     from spotting.data.prepared.stream import Stream, to_device
-    from spotting.models import network
+    from spotting.models.network import build_network
     from spotting.training import step as training
 
     records = prepared.records
