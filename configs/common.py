@@ -46,11 +46,8 @@ def get_config() -> ConfigDict:
     model.trunk = "unet"  # or "transformer"
     model.projection = 512  # wider features are projected to this first
     model.reduction = (256, 64)  # the input MLP; its last width is the U-net's first
-    model.levels = 6  # time scales of the U-net
-    model.layers = 4  # encoder layers of the transformer, and its sizes
-    model.width = 128
-    model.num_heads = 4
-    model.mlp_dim = 512
+    model.unet = ConfigDict({"levels": 6})  # time scales
+    model.transformer = ConfigDict({"layers": 4, "width": 128, "num_heads": 4, "mlp_dim": 512})
     model.dtype = "float32"  # of the computation; parameters and losses are float32
 
     config.anchors = anchors = ConfigDict()
@@ -124,6 +121,8 @@ def get_config() -> ConfigDict:
     config.logging = logging = ConfigDict()
     logging.tensorboard = True
     logging.progress = True
+    # FIRST:LAST, steps of each model to trace into <workdir>/profile, for TensorBoard or Perfetto.
+    logging.profile = ""
     return config
 
 

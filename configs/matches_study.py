@@ -30,11 +30,13 @@ def get_config(row: str | None = None) -> ConfigDict:
     trunk = {"te_small": "DTES", "te_base": "DTEB"}.get(row, "DU")
     ablation = row if trunk == "DU" else "sam_mixup"
     config = matches.get_config(ablation)
+    sizes = config.model.transformer
     if trunk == "DTES":
-        config.model.update(trunk="transformer", layers=4, width=32, num_heads=1, mlp_dim=128)
+        sizes.update(layers=4, width=32, num_heads=1, mlp_dim=128)
     elif trunk == "DTEB":
-        config.model.update(trunk="transformer", layers=4, width=64, num_heads=2, mlp_dim=256)
+        sizes.update(layers=4, width=64, num_heads=2, mlp_dim=256)
     if trunk != "DU":
+        config.model.trunk = "transformer"
         # At the U-net's rate transformers of this size have learned nothing after 20 of 40 epochs,
         # whether rho is 0.5 or 0.1. Of 1e-3, 4e-3 and 1e-2 the last did best on the validation
         # split, after 10 epochs of DTES; the displacement model's rate has not been searched.

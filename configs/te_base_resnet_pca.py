@@ -18,7 +18,8 @@ from configs import common
 
 def get_config(ablation: str | None = None) -> ConfigDict:
     config = common.get_config()
-    config.model.update(trunk="transformer", layers=12, width=256, num_heads=8, mlp_dim=1024)
+    config.model.trunk = "transformer"
+    config.model.transformer.update(layers=12, width=256, num_heads=8, mlp_dim=1024)
     config.training.batch_size = 64
     config.confidence.update(rho=0.5, mixup_alpha=2.0)
     config.displacement.update(learning_rate=1e-3, rho=0.5)

@@ -18,7 +18,8 @@ from configs import common
 
 def get_config(ablation: str | None = None) -> ConfigDict:
     config = common.get_config()
-    config.model.update(trunk="transformer", layers=4, width=128, num_heads=4, mlp_dim=512)
+    config.model.trunk = "transformer"
+    config.model.transformer.update(layers=4, width=128, num_heads=4, mlp_dim=512)
     config.confidence.update(rho=0.5, mixup_alpha=2.0)
     config.displacement.update(learning_rate=1e-3, rho=0.5)
     return common.ablate(config, ablation, "DTES{} ResNet+PCA")

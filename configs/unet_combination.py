@@ -22,7 +22,7 @@ from configs import common
 def get_config(ablation: str | None = None) -> ConfigDict:
     config = common.get_config()
     config.data.features = "baidu_soccer_embeddings"
-    config.model.levels = 5
+    config.model.unet.levels = 5
     config.confidence.update(learning_rate=2e-4, weight_decay=2e-4, rho=0.5, mixup_alpha=2.0)
     config.displacement.update(learning_rate=5e-4, weight_decay=5e-4, rho=0.7)
     return common.ablate(config, ablation, "DU{} Combination")

@@ -23,7 +23,7 @@ from spotting.base import cli
 from spotting.base.errors import InputError
 from spotting.base.files import write_json_atomic
 from spotting.reporting import paper
-from spotting.runs import config as ranges
+from spotting.runs.config import check_config
 
 if TYPE_CHECKING:
     from spotting.benchmarks.row import Row
@@ -87,7 +87,7 @@ def _configs() -> Iterable[ConfigDict]:
     else:
         configs = [cli.required_config(_FLAGS)]
     for config in configs:
-        ranges.check(config)
+        check_config(config)
         if _FLAGS.dtype:
             config.model.dtype = config.data.resident_dtype = _FLAGS.dtype
     return configs

@@ -1,4 +1,4 @@
-"""The experiment, top to bottom: matches, two models, spots, figures.
+"""The experiment, top to bottom: matches, two models, spots, scores.
 
     halves -> chunks with targets -> confidence model, then displacement model
     halves + parameters -> confidence, displacement [N, K] -> score map -> spots -> average-mAP
@@ -6,35 +6,42 @@
 A training of several seeds is one program; each seed leaves a complete run folder of its own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
-from spotting import anchors, timing
 from spotting.base import parallel
 from spotting.base.files import write_json_atomic
 from spotting.base.logs import log
-from spotting.data.dataset import Dataset, write_description
-from spotting.reporting import outcome
-from spotting.runs import config as ranges
-from spotting.runs import feeding, initial_weights, predictions, settings
-from spotting.runs import groups as seeds
-from spotting.runs.folders import KINDS, Run, folders_of_seeds, one_seed, open_runs, scored
-from spotting.runs.matches import Matches, read_matches, split_offsets
-from spotting.runs.validation import make_spotting, make_validation
-from spotting.scoring import figures as evaluation
-from spotting.training import step as training
-from spotting.training.checkpoints import num_parameters, stack
-from spotting.training.loop import DivergedError, Schedule, fit, is_finished
+from spotting.reporting.outcome import present
+from spotting.runs import layout
+from spotting.runs.config import check_config
+from spotting.runs.feeding import PerRun, count_trainings_at_once, make_epochs
+from spotting.runs.folders import (
+    SeedRun,
+    claim_folders,
+    group_runs,
+    open_runs,
+    read_finished,
+    read_scored,
+)
+from spotting.runs.initial_weights import check_initial_weights, load_initial_weights
+from spotting.runs.predictions import save_predictions
+from spotting.runs.setup import Setup, make_setup, read_hyper, read_optimizer, read_suppression
+from spotting.runs.validation import SplitPredictor, Validation
+from spotting.scoring import figures
+from spotting.training.checkpoints import count_parameters, stack
+from spotting.training.loop import DivergedError, Member, fit, is_finished
+from spotting.training.objectives import KINDS, Objective
+from spotting.training.step import TrainState, init_state, make_optimizer
 
 
 def run(config: ConfigDict, workdir: Path, mode: str = "run") -> dict[int, dict[str, Any]]:
-    """Trains and scores what a config describes; goes on where an earlier call stopped.
+    """Trains and scores what a config describes; resumes where an earlier call stopped.
 
     Args:
       config: as configs/common.py has it.
@@ -42,247 +49,150 @@ def run(config: ConfigDict, workdir: Path, mode: str = "run") -> dict[int, dict[
       mode: "train", "evaluate" (an earlier training, again) or "run" (both).
 
     Returns:
-      What metrics.json holds, for each seed; nothing for mode "train", nor in any but the first of
-      several processes.
+      What metrics.json holds, for each seed; nothing for mode "train", nor in any process but
+      process 0.
 
     Raises:
       InputError: the config, the data, or the folder's earlier contents are unfit.
       DivergedError: a seed's loss stopped being a number; the other seeds are finished before.
     """
-    ranges.check(config)
+    check_config(config)
     if config.devices.distributed:
         parallel.join_processes()
-    make_mesh(config)
-    folders = folders_of_seeds(config, workdir)
-    for seed, folder in folders.items():
-        settings.check_workdir(one_seed(config, seed), folder)
-    results = scored(folders) if mode == "run" else {}
-    is_scored = parallel.from_process_0(np.array([seed in results for seed in config.seeds]))
-    if all(is_scored):
-        log(f"{workdir}: finished; its figures again")
-        parallel.on_process_0(outcome.present, config.paper_row, workdir, folders, results, False)
-        return results
 
-    matches = read_matches(config, workdir)
-    ranges.check_window(config, len(matches.classes))
-    finished = [seed for seed, done in zip(config.seeds, is_scored, strict=True) if done]
-    runs = open_runs(config, workdir, without=finished)
-    diverged: dict[int, str] = {}
-    try:
+    # 1. A finished run is shown again, without a look at its data.
+    if mode == "run" and (finished := read_finished(config, workdir)):
+        log(f"{workdir}: finished; its scores again")
+        folders = layout.locate_seeds(workdir, config.seeds)
+        parallel.on_process_0(present, config.paper_row, workdir, folders, finished, False)
+        return finished
+
+    # 2. Whatever may be wrong is found before a folder is touched.
+    setup = make_setup(config, workdir)
+    results = read_scored(setup.folders) if mode == "run" else {}
+    failed: dict[int, str] = {}
+    with open_runs(setup, without=results) as runs:
         if mode != "evaluate":
-            _check_start(config, matches, runs)
-        if parallel.is_process_0():
-            # Not before: a folder with a config takes no other.
-            for seed, folder in folders.items():
-                settings.save(one_seed(config, seed), folder)
-                write_description(matches.source, folder)
-        for group in make_groups(config, matches, runs):
+            check_initial_weights(setup, [run.seed for run in runs])
+        claim_folders(setup)
+
+        # 3. As many seeds train together as fit. The displacement model comes second, since its
+        #    validation needs the confidence model's scores.
+        for group in group_runs(runs, count_trainings_at_once(setup, len(runs))):
             if mode != "evaluate":
-                diverged |= _train_both(config, matches, group)
-                group = [one for one in group if one.seed not in diverged]
-            if mode != "train" and group:
-                results |= parallel.on_process_0(evaluate_all, config, matches, group) or {}
-    finally:
-        for one in runs:
-            one.close()
-    converged = {seed: folder for seed, folder in folders.items() if seed not in diverged}
-    if mode != "train" and converged:
-        parallel.on_process_0(outcome.present, config.paper_row, workdir, converged, results)
-    if diverged:
-        members = [config.seeds.index(seed) for seed in diverged]
-        raise DivergedError("; ".join(diverged.values()), members)
+                for kind in KINDS:
+                    lost = train(setup, group, kind)
+                    failed |= {group[index].seed: why for index, why in lost.items()}
+                    group = [run for run in group if run.seed not in failed]
+            # 4. Process 0 spots and scores the validation and test splits.
+            if mode != "train":
+                results |= parallel.on_process_0(evaluate, setup, group) or {}
+
+    # 5. Tables, a figure, and the report.
+    if mode != "train" and len(failed) < len(config.seeds):
+        folders = {seed: path for seed, path in setup.folders.items() if seed not in failed}
+        parallel.on_process_0(present, config.paper_row, workdir, folders, results)
+    if failed:
+        raise DivergedError("; ".join(f"seed {seed}: {why}" for seed, why in failed.items()))
     return results
 
 
-def _train_both(config: ConfigDict, matches: Matches, group: Sequence[Run]) -> dict[int, str]:
-    """Trains both models of all runs; a seed that diverges is left out, and why is returned."""
-    diverged: dict[int, str] = {}
-    for kind in KINDS:
-        left = [one for one in group if one.seed not in diverged]
-        while left:
-            try:
-                train(config, matches, left, kind)
-                break
-            except DivergedError as error:
-                lost = [left[index].seed for index in error.members]
-                diverged |= {seed: f"seed {seed}: {error}" for seed in lost}
-                left = [one for one in left if one.seed not in lost]
-                if left:
-                    log(f"without seed {', '.join(map(str, lost))}, whose {kind} loss diverged:")
-    return diverged
-
-
-def make_groups(config: ConfigDict, matches: Matches, runs: Sequence[Run]) -> list[list[Run]]:
-    """The seeds that train together: as many as the config says, or as the memory holds."""
-    most = trainings_at_once(config, matches, len(runs))
-    progress = [tuple(one.checkpoints[kind].step("latest") for kind in KINDS) for one in runs]
-    return seeds.in_groups(runs, progress, most)
-
-
-def trainings_at_once(config: ConfigDict, matches: Matches, wanted: int) -> int:
-    """How many trainings to run in one program: what the config says, or what the memory holds."""
-
-    def objective() -> training.Objective:
-        offsets = split_offsets(config, matches.dataset, matches.splits["train"])
-        return make_objective(config, matches.dataset, "confidence", offsets)
-
-    return seeds.at_once(config, matches, wanted, make_mesh(config).size, objective)
-
-
-def make_mesh(config: ConfigDict) -> jax.sharding.Mesh:
-    """The devices that a config asks for; InputError if they cannot share its batches."""
-    return parallel.make_mesh(config.devices.count, config.training.batch_size)
-
-
 def train(
-    config: ConfigDict,
-    matches: Matches,
-    runs: Sequence[Run],
+    setup: Setup,
+    runs: Sequence[SeedRun],
     kind: str,
-    varied: Mapping[str, Sequence[float]] = MappingProxyType({}),
-) -> None:
+    per_run: PerRun = MappingProxyType({}),
+) -> dict[int, str]:
     """Trains one kind of model for all runs together, from where its checkpoints are.
 
     Args:
-      config: of the experiment.
-      matches: the data.
+      setup: of the experiment.
       runs: which seeds.
       kind: "confidence" or "displacement".
-      varied: fields of `training.Hyper` in which the runs differ, a value for each run.
-    """
-    keepers = [one.checkpoints[kind] for one in runs]
-    steps = settings.steps_per_epoch(config)
-    schedule = Schedule(
-        config.training.epochs,
-        steps,
-        config.training.batch_size,
-        config.training.validate_every,
-        config.training.select,
-    )
-    if all(is_finished(keeper, schedule) for keeper in keepers):
-        return
-
-    mesh = make_mesh(config)
-    dataset = matches.dataset
-    offsets = split_offsets(config, dataset, matches.splits["train"])
-    objective = make_objective(config, dataset, kind, offsets)
-    states = stack([_initial_state(config, matches, one, objective) for one in runs])
-    parameters = num_parameters(states.params) // len(runs)
-    log(
-        f"{kind}: {parameters:,} parameters, {len(runs)} seed(s), "
-        f"{schedule.epochs} epochs of {steps} steps on {mesh.size} x {jax.devices()[0].device_kind}"
-    )
-    choice = feeding.choose(config, matches)
-    log(f"loader: {choice.loader} ({choice.reason})")
-    if choice.loader == "stream":
-        (one,) = runs
-        run_epoch = feeding.streamed_epochs(config, matches, objective, varied, one.seed, mesh)
-    else:
-        run_epoch = feeding.resident_epochs(
-            config, matches, offsets, objective, varied, len(runs), mesh
-        )
-    fit(
-        kind,
-        states,
-        run_epoch,
-        make_validation(
-            config,
-            matches,
-            kind,
-            lambda index: restore_best(config, matches, runs[index], "confidence"),
-        ),
-        schedule,
-        keepers,
-        [one.log for one in runs],
-        mesh,
-        config.logging.progress,
-    )
-
-
-def _initial_state(
-    config: ConfigDict, matches: Matches, one: Run, objective: training.Objective
-) -> training.TrainState:
-    """How a training begins, unless its checkpoints have more."""
-    kind, dataset = objective.model.kind, matches.dataset
-    chunk = (settings.check_chunk(config, dataset.frame_rate), dataset.feature_dim)
-    state = training.init_state(one.seed, objective, chunk)
-    if one.checkpoints[kind].step("latest"):
-        return state
-    params = initial_weights.choose(config, kind, one.seed, state.params, matches.classes)
-    return state._replace(params=params)
-
-
-def _check_start(config: ConfigDict, matches: Matches, runs: Sequence[Run]) -> None:
-    """Reads what trainings are to start from: the second model's turn may be hours away."""
-    for kind in KINDS:
-        shapes = settings.variable_shapes(config, matches.dataset, kind)
-        for one in runs:
-            if not one.checkpoints[kind].step("latest"):
-                initial_weights.choose(config, kind, one.seed, shapes, matches.classes)
-
-
-def make_objective(
-    config: ConfigDict, dataset: Dataset, kind: str, offsets: Sequence[np.ndarray]
-) -> training.Objective:
-    """What one kind of model is trained for, its class weights from the training split."""
-    setting = config.anchors
-    radius = timing.frames(setting[f"{kind}_radius"], dataset.frame_rate)
-    near = sum(np.asarray(anchors.is_near(half, radius)).sum(axis=0) for half in offsets)
-    frames = sum(len(half) for half in offsets)
-    share = setting.positive_share if kind == "confidence" else 1.0
-    weights = anchors.class_weights(near, frames - near, share)
-    model = settings.network(config, kind, len(dataset.classes))
-    return training.make_objective(model, radius, weights, setting.huber_threshold)
-
-
-def restore_best(config: ConfigDict, matches: Matches, one: Run, kind: str) -> Any:
-    """The parameters that the validation split chose."""
-    shapes = settings.variable_shapes(config, matches.dataset, kind)
-    return one.checkpoints[kind].restore("best", shapes)
-
-
-def evaluate_all(
-    config: ConfigDict, matches: Matches, runs: Sequence[Run]
-) -> dict[int, dict[str, Any]]:
-    """What metrics.json holds, for each seed."""
-    return {one.seed: evaluate(config, matches, one) for one in runs}
-
-
-def evaluate(config: ConfigDict, matches: Matches, one: Run) -> dict[str, Any]:
-    """Spots and scores the validation and test splits of one seed's run; writes its files.
+      per_run: hyper-parameters in which the runs differ.
 
     Returns:
-      What metrics.json holds.
+      Of the runs whose loss stopped being a number, by index: when, and what to do.
     """
-    params = {kind: restore_best(config, matches, one, kind) for kind in KINDS}
-    classes = matches.classes
-    result: dict[str, Any] = {}
+    if all(is_finished(run.checkpoints[kind], setup.schedule) for run in runs):
+        return {}
+    objective = setup.make_objective(kind)
+    states = stack([initial_state(setup, run, objective) for run in runs])
+    log(
+        f"{kind}: {count_parameters(states.params) // len(runs):,} parameters, {len(runs)} "
+        f"seed(s), {setup.schedule.epochs} epochs of {setup.schedule.steps} steps on "
+        f"{setup.mesh.size} x {jax.devices()[0].device_kind}"
+    )
+    run_epoch = make_epochs(setup, objective, per_run, [run.seed for run in runs])
+    validation = None
+    if setup.matches.splits.get("valid"):
+        validation = Validation(
+            setup, kind, lambda index: restore_best(setup, runs[index], "confidence")
+        )
+    return fit(
+        states,
+        run_epoch,
+        setup.schedule,
+        [Member(run.checkpoints[kind], run.log) for run in runs],
+        setup.mesh,
+        name=kind,
+        validation=validation,
+        progress=setup.config.logging.progress,
+        profile=setup.profile,
+    )
+
+
+def initial_state(setup: Setup, run: SeedRun, objective: Objective) -> TrainState:
+    """How a training begins, unless its checkpoints have more."""
+    kind = objective.network.kind
+    tx = make_optimizer(read_hyper(setup.config, kind), read_optimizer(setup.config))
+    state = init_state(run.seed, objective, setup.chunk_shape, tx)
+    if run.checkpoints[kind].step("latest"):
+        return state
+    return state._replace(params=load_initial_weights(setup, kind, run.seed, state.params))
+
+
+def restore_best(setup: Setup, run: SeedRun, kind: str) -> Any:
+    """The parameters that the validation split chose."""
+    return run.checkpoints[kind].restore("best", setup.variable_shapes(kind))
+
+
+def evaluate(setup: Setup, runs: Sequence[SeedRun]) -> dict[int, dict[str, Any]]:
+    """Spots and scores the validation and test splits of each seed; writes their files.
+
+    Returns:
+      What metrics.json holds, for each seed.
+    """
+    return {run.seed: _evaluate_seed(setup, run) for run in runs}
+
+
+def _evaluate_seed(setup: Setup, run: SeedRun) -> dict[str, Any]:
+    config, classes = setup.config, setup.matches.classes
+    params = {kind: restore_best(setup, run, kind) for kind in KINDS}
+    metrics: dict[str, Any] = {}
     for split in ("valid", "test"):
-        halves = matches.splits.get(split)
+        halves = setup.matches.splits.get(split)
         if not halves:
             continue
-        outputs = [
-            make_spotting(config, matches, kind, halves, config.inference.border)(params[kind])
+        confidence, displacement = (
+            SplitPredictor(setup, kind, halves, config.inference.border)(params[kind])
             for kind in KINDS
-        ]
+        )
         if config.inference.save_predictions:
-            predictions.save(one.workdir, split, halves, *outputs)
-        result[split], spots = evaluation.score_split(
-            one.workdir if split == "test" else one.workdir / split,
+            save_predictions(run.workdir, split, halves, confidence, displacement)
+        metrics[split], spots = figures.score_split(
+            layout.locate_split(run.workdir, split),
             halves,
             classes,
-            matches.dataset.frame_rate,
-            *outputs,
-            settings.suppression(config),
+            setup.matches.dataset.frame_rate,
+            confidence,
+            displacement,
+            read_suppression(config, len(classes)),
         )
         if split == "valid":
-            truth = evaluation.truths(halves, classes)
+            truth = figures.truths(halves, classes)
             tolerance = config.postprocessing.f1_tolerance
-            evaluation.write_thresholds(one.workdir, truth, spots, classes, tolerance)
-    write_json_atomic(one.workdir / "metrics.json", result)
-    one.log.write("test", **{split: _summary(value) for split, value in result.items()})
-    return result
-
-
-def _summary(result: dict[str, Any]) -> dict[str, Any]:
-    return {name: {key: value[key] for key in ("loose", "tight")} for name, value in result.items()}
+            figures.write_thresholds(run.workdir, truth, spots, classes, tolerance)
+    write_json_atomic(run.workdir / layout.METRICS, metrics)
+    run.log.write("test", **{split: figures.summarize(each) for split, each in metrics.items()})
+    return metrics

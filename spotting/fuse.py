@@ -24,7 +24,10 @@ from spotting.data.dataset import Dataset, describe_dataset
 from spotting.data.halves import Half
 from spotting.inference.postprocessing import Suppression
 from spotting.reporting.runs import Run
-from spotting.runs import predictions, settings
+from spotting.runs.config import load_config, save_config
+from spotting.runs.layout import locate_predictions
+from spotting.runs.predictions import load_predictions, save_predictions
+from spotting.runs.setup import read_suppression
 from spotting.scoring import figures as evaluation
 from spotting.scoring import windows
 from spotting.studies import fusion
@@ -127,7 +130,7 @@ def fuse(
         "displacement": str(paths[leader]),
         "measure": measure,
     }
-    settings.save(config, workdir)
+    save_config(config, workdir)
     result = {}
     for name in ("valid", "test"):
         if config.data[name] not in finest.dataset.splits:
@@ -135,7 +138,7 @@ def fuse(
         split = valid if name == "valid" else _read(members, finest, name)
         confidence = [fusion.confidences(half) for half in fusion.average(split.logits, weights)]
         displacement = split.displacement[leader]
-        predictions.save(workdir, name, split.halves, confidence, displacement)
+        save_predictions(workdir, name, split.halves, confidence, displacement)
         folder = workdir if name == "test" else workdir / name
         result[name], spots = evaluation.score_split(
             folder,
@@ -144,7 +147,7 @@ def fuse(
             rate,
             confidence,
             displacement,
-            settings.suppression(config),
+            read_suppression(config, len(classes)),
         )
         if name == "valid":
             tolerance = config.postprocessing.f1_tolerance
@@ -154,7 +157,7 @@ def fuse(
 
 
 def _member(path: Path) -> Member:
-    config = settings.load(path)
+    config = load_config(path)
     if not (path / "metrics.json").is_file():
         raise InputError(f"{path}: metrics.json is missing; run it with --mode=evaluate")
     root = Run(path, config.to_dict(), {}, (), None).data_root
@@ -164,12 +167,12 @@ def _member(path: Path) -> Member:
 
 def _read(members: Sequence[Member], finest: Member, name: str) -> Split:
     """All members' predictions for a split, at the rate and the lengths of the finest."""
-    found = [predictions.load(member.path, name) for member in members]
+    found = [load_predictions(member.path, name) for member in members]
     lengths = {half: len(one.confidence) for half, one in found[members.index(finest)].items()}
     for member, ours in zip(members, found, strict=True):
         if ours.keys() != lengths.keys():
             raise InputError(
-                f"{predictions.path_of(member.path, name)}: not the same matches as {finest.path}"
+                f"{locate_predictions(member.path, name)}: not the same matches as {finest.path}"
             )
     dataset = finest.dataset
     halves = []
@@ -200,7 +203,7 @@ def _read(members: Sequence[Member], finest: Member, name: str) -> Split:
 
 def _table(paths: Sequence[Path], workdir: Path, result: dict[str, Any]) -> str:
     """Each run as it was, beside what came of them, as text."""
-    config = settings.load(workdir)
+    config = load_config(workdir)
     width = max(len(str(path)) for path in (*paths, workdir)) + 2
     splits = tuple(result)
     titles = "".join(f"{f'{split} loose':>14}{'tight':>8}" for split in splits)
@@ -234,7 +237,7 @@ def main() -> None:
     )
     parser.add_argument(
         "--measure",
-        choices=tuple(windows.TOLERANCES),
+        choices=("loose", "tight"),
         default="tight",
         help="average-mAP that decides",
     )

@@ -15,7 +15,6 @@ The folder is then a run as any other, for spotting.predict, spotting.export and
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,9 +28,17 @@ from spotting.data.dataset import describe_dataset
 from spotting.data.transforms import transformed
 from spotting.models.keras_files import read_weights
 from spotting.models.keras_names import from_keras, kind_of
-from spotting.runs import config as ranges
-from spotting.runs import settings
-from spotting.training.checkpoints import Checkpoints, num_parameters
+from spotting.runs.config import (
+    check_config,
+    check_window,
+    check_workdir,
+    read_transform,
+    save_config,
+)
+from spotting.runs.layout import locate_checkpoints
+from spotting.runs.setup import steps_per_epoch, variable_shapes
+from spotting.training.checkpoints import Checkpoints, count_parameters
+from spotting.training.objectives import KINDS
 
 _FLAGS = cli.new_flags("Which network and features it is for.")
 flags.DEFINE_multi_string(
@@ -63,41 +70,37 @@ def import_models(models: Sequence[Path], config: ConfigDict, workdir: Path) -> 
     Raises:
       InputError: a model cannot be read, does not fit the config, or is in the folder already.
     """
-    ranges.check(config)
-    settings.check_workdir(config, workdir)
+    check_config(config)
+    check_workdir(config, workdir)
+    source = describe_dataset(config.data.root, config.data.features or None)
+    check_window(config, len(source.classes))
+    dataset = transformed(source, read_transform(config))
+    shapes = {kind: variable_shapes(config, dataset, kind) for kind in KINDS}
     imported = {}
     for path in models:
         weights = read_weights(path)
         try:
             kind = kind_of(weights)
-            imported[kind] = from_keras(weights, _shapes(config, kind), kind)
+            imported[kind] = from_keras(weights, shapes[kind], kind)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
-        log(f"{path}: a {kind} model of {num_parameters(imported[kind]):,} parameters")
+        log(f"{path}: a {kind} model of {count_parameters(imported[kind]):,} parameters")
 
-    keepers = {
-        kind: Checkpoints(workdir / "checkpoints" / kind) for kind in ("confidence", "displacement")
-    }
+    checkpoints = {kind: Checkpoints(locate_checkpoints(workdir, kind)) for kind in KINDS}
     for kind in imported:
-        if keepers[kind].step("best"):
+        if checkpoints[kind].step("best"):
             raise InputError(f"{workdir}: has a {kind} model; choose another --workdir")
-    settings.save(config, workdir)
+    save_config(config, workdir)
     # As if the training that the config describes were over.
-    step = settings.steps_per_epoch(config) * config.training.epochs
+    step = steps_per_epoch(config) * config.training.epochs
     for kind, params in imported.items():
-        keepers[kind].save("best", step, params)
-    if keepers["displacement"].step("best") is None:
+        checkpoints[kind].save("best", step, params)
+    if checkpoints["displacement"].step("best") is None:
         log(f"{workdir}: no displacement model yet; until you import one, displacements are zero")
-        zeros = jax.tree.map(jnp.zeros_like, _shapes(config, "displacement"))
-        keepers["displacement"].save("best", 0, zeros)
-    for keeper in keepers.values():
-        keeper.close()
-
-
-def _shapes(config: ConfigDict, kind: str) -> Any:
-    """Shapes of a network's variables."""
-    source = describe_dataset(config.data.root, config.data.features or None)
-    return settings.variable_shapes(config, transformed(source, settings.transform(config)), kind)
+        zeros = jax.tree.map(jnp.zeros_like, shapes["displacement"])
+        checkpoints["displacement"].save("best", 0, zeros)
+    for each in checkpoints.values():
+        each.close()
 
 
 if __name__ == "__main__":

@@ -14,26 +14,21 @@ With --download it first fetches SoccerNet-v2's features and labels (550 games; 
 """
 
 import sys
-import time
-from typing import TYPE_CHECKING
 
 from absl import flags
 from ml_collections import ConfigDict
 
-from spotting import timing
 from spotting.base import cli
 from spotting.base.errors import InputError
-from spotting.base.logs import ProgressLine, duration, log
+from spotting.base.logs import ProgressLine, log
 from spotting.data.checks import MissingData
 from spotting.data.dataset import LABELLED_SPLITS, Dataset, describe_dataset
 from spotting.data.halves import open_dataset
 from spotting.data.survey import describe_events, describe_problems, describe_splits, survey_split
 from spotting.data.transforms import Transform, source_datasets
-from spotting.runs import config as ranges
-from spotting.runs import settings
-
-if TYPE_CHECKING:
-    from spotting.data.prepared.reader import Prepared
+from spotting.runs import preparation
+from spotting.runs.config import check_config, read_transform
+from spotting.runs.preparation import describe_prepared
 
 _FLAGS = cli.new_flags("The experiment whose data to prepare: a file of configs/.")
 flags.DEFINE_bool(
@@ -53,9 +48,9 @@ def main() -> int:
 
 def prepare(config: ConfigDict, download: bool = False) -> int:
     """Checks and prepares the data of a config; returns the exit status."""
-    ranges.check(config)
+    check_config(config)
     root, features = config.data.root or None, config.data.features or None
-    transform = settings.transform(config)
+    transform = read_transform(config)
     if download:
         from spotting.data import download as hub
 
@@ -67,7 +62,7 @@ def prepare(config: ConfigDict, download: bool = False) -> int:
     dataset = open_dataset(root, features)
     if not check(dataset, transform, config.logging.progress):
         return 1
-    build(config, dataset)
+    print(describe_prepared(preparation.prepare(config, dataset)))
     return 0
 
 
@@ -95,47 +90,6 @@ def check(dataset: Dataset, transform: Transform, show_progress: bool) -> bool:
     if files:
         log(f"error: {dataset.root}: {files} files missing or broken, nothing was prepared")
     return not files
-
-
-def build(config: ConfigDict, dataset: Dataset) -> "Prepared":
-    """Makes what is missing of the prepared data, says what it is, and opens it."""
-    from spotting.data.prepared import builder
-    from spotting.data.prepared import reader as prepared
-
-    transform = settings.transform(config)
-    rate = config.data.resample or dataset.frame_rate
-    target = builder.make_config(
-        dataset,
-        transform,
-        config.data.storage,
-        timing.whole_frames(config.anchors.chunk, rate),
-        config.data.event_time,
-    )
-    line = ProgressLine(config.logging.progress)
-    start = time.monotonic()
-
-    def progress(done: int, shards: int, num_bytes: int) -> None:
-        left = (time.monotonic() - start) / done * (shards - done)
-        filled = 30 * done // shards
-        line.show(
-            f"preparing [{'#' * filled}{'-' * (30 - filled)}] game {done}/{shards}  "
-            f"{num_bytes / 1e9:.1f} GB  {duration(left)} left",
-            final=done == shards,
-        )
-
-    folder = settings.prepared_dir(config, dataset)
-    result = prepared.prepare(target, dataset.root, folder, progress)
-    found = result.statistics
-    size = result.builder.info.dataset_size
-    print(
-        f"features: mean {found.mean:.4f}, standard deviation {found.std:.4f}, over "
-        f"{found.frames:,} frames\n"
-        f"stored as {config.data.storage}: {size / 1e9:.2f} GB ({4 * found.values / 1e9:.2f} GB of "
-        f"float32), which changes them by {100 * found.relative_error:.3g} % (root mean square), "
-        f"{found.max_error:.3g} at most\n"
-        f"{result.builder.data_dir}"
-    )
-    return result
 
 
 if __name__ == "__main__":

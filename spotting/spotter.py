@@ -1,10 +1,5 @@
-"""A trained run as one object: features in, spots out.
+"""A trained run as one object, features in and spots out: `from spotting import Spotter`."""
 
-`Spotter` here is what programs use, `from spotting import Spotter`; the network that bears the same
-name inside is models/spotter.py.
-"""
-
-import dataclasses
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -19,13 +14,13 @@ from spotting.base.files import read_object
 from spotting.data import transforms
 from spotting.data.annotations import predictions_from_scores
 from spotting.data.checks import first_nonfinite
-from spotting.inference import chunks as inference
+from spotting.inference.chunks import spot_half
 from spotting.inference.nms import NO_SPOT
 from spotting.inference.postprocessing import Suppression, score_map
-from spotting.runs import settings
+from spotting.runs.config import read_transform
+from spotting.runs.layout import THRESHOLDS
+from spotting.runs.setup import read_suppression
 from spotting.runs.trained import Model, TrainedRun, load_run
-
-THRESHOLDS_FILE = "thresholds.json"
 
 _WINDOWS = {"hard": 20.0, "soft": 4.0}
 
@@ -76,11 +71,9 @@ class Spotter:
         self.feature_dim = run.source.feature_dim
         self.features = run.source.features
         self.data = run.source.name
-        self.thresholds: Mapping[str, float] | None = _read_thresholds(
-            run.workdir / THRESHOLDS_FILE
-        )
+        self.thresholds: Mapping[str, float] | None = _read_thresholds(run.workdir / THRESHOLDS)
         self._run = run
-        self._suppression = suppression or settings.suppression(run.config)
+        self._suppression = suppression or read_suppression(run.config, len(run.dataset.classes))
 
     @classmethod
     def load(
@@ -103,20 +96,17 @@ class Spotter:
           InputError: `workdir` is no finished run, or the suppression is unfit.
         """
         run = load_run(workdir)
-        own = settings.suppression(run.config)
-        suppression = dataclasses.replace(own, kind=nms or own.kind)
+        values = run.config.postprocessing
+        kind = nms or values.nms
+        windows = tuple(values.window) if kind == values.nms else (_WINDOWS[kind],)
         if window is not None:
             windows = tuple(map(float, np.atleast_1d(window)))
-            suppression = dataclasses.replace(suppression, windows=windows)
-        elif suppression.kind != own.kind:
-            windows = (_WINDOWS[suppression.kind],)
-            suppression = dataclasses.replace(suppression, windows=windows)
-        if len(suppression.windows) not in (1, len(run.dataset.classes)):
+        if len(windows) not in (1, len(run.dataset.classes)):
             raise InputError(
                 f"{len(windows)} NMS windows for the {len(run.dataset.classes)} classes of "
                 f"{workdir}; give one, or one for each"
             )
-        return cls(run, suppression)
+        return cls(run, Suppression(kind, windows, values.soft_threshold))
 
     def spot(self, features: ArrayLike, threshold: float | Literal["auto"] = 0.0) -> list[Spot]:
         """Spots the actions of one half.
@@ -165,7 +155,7 @@ class Spotter:
             return np.full(len(self.classes), threshold)
         if self.thresholds is None:
             raise InputError(
-                f"{self.workdir}: no {THRESHOLDS_FILE}, which a run with a validation split has; "
+                f"{self.workdir}: no {THRESHOLDS}, which a run with a validation split has; "
                 f"give the threshold as a number"
             )
         return np.array([self.thresholds.get(name, 1.0) for name in self.classes])
@@ -175,7 +165,7 @@ class Spotter:
         rate = self._run.dataset.frame_rate
         border = timing.border_frames(setting.border, setting.min_kept, rate, chunk_frames)
         # Not balanced by the half's length: one program is to serve them all.
-        return inference.spot_half(
+        return spot_half(
             model.network, model.params, features, chunk_frames, border, setting.segment_chunks
         )
 
@@ -201,7 +191,7 @@ class Spotter:
     def _transformed(self, features: np.ndarray) -> np.ndarray:
         """Features as the models see them, where the run's config resamples or normalises."""
         run = self._run
-        if not settings.transform(run.config).changes:
+        if not read_transform(run.config).changes:
             return features  # Perhaps memory-mapped; the transform would read it all.
         rates = run.source.frame_rate, run.dataset.frame_rate
         return transforms.apply([features], rates[:1], rates[1], run.normalization)

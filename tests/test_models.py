@@ -8,7 +8,7 @@ from configs import te_base_resnet_pca, te_small_resnet_pca, unet_combination, u
 from spotting.models.layers import Conv3, Dense, Upsample2, max_pool2
 from spotting.models.network import build_network
 from spotting.runs import settings
-from spotting.training.checkpoints import num_parameters
+from spotting.training.checkpoints import count_parameters
 
 TINY_UNET = {"trunk": "unet", "projection": 512, "reduction": (16, 8), "levels": 2}
 TINY_TRANSFORMER = {
@@ -31,7 +31,7 @@ def test_full_size_models_have_the_paper_s_parameters(config, chunk_shape, count
     model = settings.network(config.get_config(), "confidence", 17)
     chunks = jnp.zeros((1, *chunk_shape))
     params = jax.eval_shape(model.init, jax.random.key(0), chunks)
-    assert num_parameters(params) == count
+    assert count_parameters(params) == count
     assert jax.eval_shape(model.apply, params, chunks).shape == (1, chunk_shape[0], 17)
 
 

@@ -73,19 +73,19 @@ def make_mesh(count: int, batch_size: int) -> Mesh:
     return jax.make_mesh((count,), (AXIS,), (AxisType.Auto,), devices=devices[:count])
 
 
-def spread(mesh: Mesh, arrays: Any) -> Any:
-    """Spreads arrays [B, ...] over the mesh; within jit."""
+def shard(mesh: Mesh, arrays: Any) -> Any:
+    """Shards arrays [B, ...] over the mesh; within jit."""
     return jax.lax.with_sharding_constraint(arrays, NamedSharding(mesh, PartitionSpec(AXIS)))
 
 
-def everywhere(mesh: Mesh) -> NamedSharding:
+def replicated(mesh: Mesh) -> NamedSharding:
     """The sharding of what each device has all of."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def replicate(mesh: Mesh, tree: Any) -> Any:
     """Puts a tree of arrays, the same in all processes, on each device of the mesh."""
-    sharding = everywhere(mesh)
+    sharding = replicated(mesh)
 
     def put(leaf: Any) -> jax.Array:
         if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):

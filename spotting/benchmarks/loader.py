@@ -153,14 +153,22 @@ def measure_training(prepared: Any, batch_size: int = 32, steps: int = 8) -> tup
     from spotting.data import resident
     from spotting.data.prepared.stream import Stream, to_device
     from spotting.models.network import build_network
-    from spotting.training import step as training
+    from spotting.training.objectives import make_objective
+    from spotting.training.step import (
+        Hyper,
+        OptimizerSettings,
+        init_state,
+        make_optimizer,
+        train_step,
+    )
 
     records = prepared.records
     network = build_network("confidence", records.num_classes, "unet", 512, (256, 64), levels=6)
     ones = np.ones(records.num_classes, np.float32)
-    objective = training.make_objective(network, 6.0, anchors.ClassWeights(ones, ones))
-    hyper, settings = training.Hyper(1e-3, 2e-4, 0.5, 2.0), training.OptimizerSettings(1000)
-    state = training.init_state(0, objective, (records.block_frames, records.feature_dim))
+    objective = make_objective(network, 6.0, anchors.ClassWeights(ones, ones))
+    hyper = Hyper(1e-3, 2e-4, 0.5, 2.0)
+    tx = make_optimizer(hyper, OptimizerSettings(1000))
+    state = init_state(0, objective, (records.block_frames, records.feature_dim), tx)
 
     halves = prepared.halves("train")[:20]
     offsets = [np.zeros((half.num_frames, records.num_classes), np.int16) for half in halves]
@@ -176,11 +184,11 @@ def measure_training(prepared: Any, batch_size: int = 32, steps: int = 8) -> tup
             key, split.lengths, batch_size, records.block_frames
         )
         batch = resident.cut(split, half, start, records.block_frames)
-        return training.train_step(state, batch, key, objective, hyper, settings)[0]
+        return train_step(state, batch, key, objective, tx, hyper.mixup_alpha)[0]
 
     @jax.jit
     def stream_step(state, batch):
-        return training.train_step(state, batch, key, objective, hyper, settings)[0]
+        return train_step(state, batch, key, objective, tx, hyper.mixup_alpha)[0]
 
     batches = to_device(Stream(prepared, "train", batch_size, seed=0).batches())
 

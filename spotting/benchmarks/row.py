@@ -27,13 +27,22 @@ from spotting.data.annotations import SOCCERNET_CLASSES
 from spotting.data.dataset import FEATURE_SETS, SOCCERNET_V2, Dataset, describe_dataset
 from spotting.data.halves import Half
 from spotting.data.transforms import transformed
-from spotting.runs import settings
-from spotting.runs.groups import compile_step, memory_bytes
+from spotting.runs.config import read_transform
 from spotting.runs.matches import Matches
-from spotting.runs.validation import make_spotting
-from spotting.training import step as training
-from spotting.training.checkpoints import num_parameters, stack
+from spotting.runs.memory import compile_step, program_bytes
+from spotting.runs.setup import (
+    Setup,
+    chunk_frames,
+    make_network,
+    read_hyper,
+    read_optimizer,
+    read_schedule,
+)
+from spotting.runs.validation import SplitPredictor
+from spotting.training.checkpoints import count_parameters, stack
 from spotting.training.loop import make_run_epoch
+from spotting.training.objectives import Objective, make_objective
+from spotting.training.step import StepMetrics, TrainState, init_state, make_optimizer, train_epoch
 
 ABLATIONS: Mapping[str, tuple[float, float]] = {
     "plain": (0.0, 0.0),
@@ -130,7 +139,7 @@ def describe(config: ConfigDict) -> Dataset:
         dataset = Dataset(Path(), SOCCERNET_V2, rate, features, width, SOCCERNET_CLASSES, {})
     else:
         raise InputError("the config's features are a folder's own: set --config.data.root=DIR")
-    return transformed(dataset, settings.transform(config))
+    return transformed(dataset, read_transform(config))
 
 
 def measure(config: ConfigDict, seeds: int, log: Callable[[str], None]) -> Row:
@@ -142,44 +151,45 @@ def measure(config: ConfigDict, seeds: int, log: Callable[[str], None]) -> Row:
       log: told what is being measured.
     """
     dataset = describe(config)
-    chunk_shape = settings.check_chunk(config, dataset.frame_rate), dataset.feature_dim
+    chunk_shape = chunk_frames(config, dataset.frame_rate), dataset.feature_dim
     batch_size = config.training.batch_size
     if _on_cpu():
         batch_size = min(batch_size, _CPU_CHUNKS)
     objective = _objective(config, dataset)
-    params = training.init_state(0, objective, chunk_shape).params
-    dtype = objective.model.reduction.dtype
+    params = jax.jit(objective.network.init)(jax.random.key(0), jnp.zeros((1, *chunk_shape)))
+    dtype = objective.network.reduction.dtype
     chunks = jax.random.normal(jax.random.key(1), (batch_size, *chunk_shape), dtype)
     work = count(objective, params, chunks)
     probes = matmul_probe(dtype), memory_probe()
 
     log("inference")
-    forward = jax.jit(objective.model.apply)
+    forward = jax.jit(objective.network.apply)
     taken, *rates = _timed(lambda: forward(params, chunks), probes)
     inference = _speed(batch_size / taken, work.forward_flop, work.forward_bytes, rates)
 
     mesh = parallel.make_mesh(config.devices.count, batch_size)
     split = parallel.replicate(mesh, _random_split(config, dataset, chunk_shape[0]))
-    optimizer = settings.optimizer(config)
+    optimizer = read_optimizer(config)
     kept_dtype = jnp.dtype(config.data.resident_dtype)
     epochs = {}
     for name, (rho, alpha) in ABLATIONS.items():
         log(f"training, {name}")
-        hyper = settings.hyper(config, "confidence")._replace(rho=rho, mixup_alpha=alpha)
+        hyper = read_hyper(config, "confidence")._replace(rho=rho, mixup_alpha=alpha)
         step_flop = (2 if rho else 1) * work.gradient_flop
         # Of a step on its own: in an epoch XLA counts the whole split as read by every gather.
         step = compile_step(objective, hyper, optimizer, batch_size, chunk_shape, kept_dtype)
         step_bytes = step.cost_analysis()["bytes accessed"] / batch_size
+        tx = make_optimizer(hyper, optimizer)
         train = functools.partial(
-            training.train_epoch,
-            hyper=hyper,
+            train_epoch,
             objective=objective,
-            settings=optimizer,
+            tx=tx,
+            mixup_alpha=hyper.mixup_alpha,
             batch_size=batch_size,
             chunk_frames=chunk_shape[0],
-            spread=functools.partial(parallel.spread, mesh),
+            shard=functools.partial(parallel.shard, mesh),
         )
-        states = stack([training.init_state(seed, objective, chunk_shape) for seed in range(seeds)])
+        states = stack([init_state(seed, objective, chunk_shape, tx) for seed in range(seeds)])
         steps = config.training.chunks_per_epoch // batch_size
         cost = step_flop, step_bytes
         epochs[name] = _epoch(train, states, split, mesh, batch_size, steps, cost, probes)
@@ -193,7 +203,7 @@ def measure(config: ConfigDict, seeds: int, log: Callable[[str], None]) -> Row:
         device=jax.devices()[0].device_kind,
         devices=mesh.size,
         dtype=str(jnp.dtype(dtype)),
-        parameters=num_parameters(params),
+        parameters=count_parameters(params),
         chunk_frames=chunk_shape[0],
         feature_dim=chunk_shape[1],
         batch_size=batch_size,
@@ -208,8 +218,8 @@ def measure(config: ConfigDict, seeds: int, log: Callable[[str], None]) -> Row:
 
 
 def _epoch(
-    train: Callable[..., tuple[training.TrainState, training.StepMetrics]],
-    states: training.TrainState,
+    train: Callable[..., tuple[TrainState, StepMetrics]],
+    states: TrainState,
     split: resident.ResidentSplit,
     mesh: jax.sharding.Mesh,
     batch_size: int,
@@ -230,7 +240,7 @@ def _epoch(
     program = run_epoch.lower(states, {}, split).compile()
     compile_seconds = time.perf_counter() - began
 
-    def run() -> training.StepMetrics:
+    def run() -> StepMetrics:
         nonlocal states
         states, metrics = program(states, {}, split)
         return metrics
@@ -243,7 +253,7 @@ def _epoch(
         steps=steps,
         speed=_speed(chunks_per_s, *cost, rates, mesh.size),
         compile_seconds=compile_seconds,
-        memory_bytes=memory_bytes(program),
+        memory_bytes=program_bytes(program),
     )
 
 
@@ -255,9 +265,16 @@ def _validation_seconds(config: ConfigDict, dataset: Dataset, params: Any) -> fl
         path = Path(folder) / "features.npy"
         np.save(path, np.zeros((frames, dataset.feature_dim), np.float16))
         halves = [Half("game", 1, path, frames, ())] * count
-        matches = Matches(dataset, dataset, {})
-        border = config.inference.valid_border
-        spot = make_spotting(config, matches, "confidence", halves, border)
+        setup = Setup(
+            config,
+            Path(folder),
+            Matches(dataset, dataset, {}),
+            parallel.make_mesh(1, config.training.batch_size),
+            chunk_frames(config, dataset.frame_rate),
+            read_schedule(config),
+            (),
+        )
+        spot = SplitPredictor(setup, "confidence", halves, config.inference.valid_border)
         (taken,) = median_seconds(lambda: spot(params))
     return taken * _VALID_HALVES / count
 
@@ -287,11 +304,11 @@ def _on_cpu() -> bool:
     return jax.default_backend() == "cpu"
 
 
-def _objective(config: ConfigDict, dataset: Dataset) -> training.Objective:
-    model = settings.network(config, "confidence", len(dataset.classes))
+def _objective(config: ConfigDict, dataset: Dataset) -> Objective:
+    model = make_network(config, "confidence", len(dataset.classes))
     radius = timing.frames(config.anchors.confidence_radius, dataset.frame_rate)
     ones = np.ones(len(dataset.classes), np.float32)
-    return training.make_objective(model, radius, ClassWeights(ones, ones))
+    return make_objective(model, radius, ClassWeights(ones, ones))
 
 
 def _random_split(

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from spotting.notation import Array
-from spotting.training.step import Objective
+from spotting.training.objectives import Objective
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,14 +36,14 @@ class Work:
 def count(objective: Objective, params: Any, chunks: Array) -> Work:
     """Counts the work for each of `chunks` [B, T, P]."""
     batch_size, frames, _ = chunks.shape
-    targets = jnp.zeros((batch_size, frames, objective.model.num_classes))
+    targets = jnp.zeros((batch_size, frames, objective.network.num_classes))
 
     def loss(params: Any, chunks: Array) -> Array:
-        outputs = objective.model.apply(params, chunks)
+        outputs = objective.network.apply(params, chunks)
         return objective.loss(outputs, targets, jnp.ones_like(targets))
 
     found = []
-    for function in (objective.model.apply, jax.value_and_grad(loss)):
+    for function in (objective.network.apply, jax.value_and_grad(loss)):
         traced = jax.jit(function).trace(params, chunks)
         xla = traced.lower().compile().cost_analysis()
         found.append((product_flop(traced.jaxpr), xla["flops"], xla["bytes accessed"]))

@@ -131,10 +131,9 @@ def spot_segments(
     chunks = jax.vmap(lambda frames, index: frames[index])(reduced, at)
     groups, count = offsets.shape
     outputs = model.apply(
-        params, chunks.reshape(groups * count, chunk_frames, -1), method="spot"
+        params, chunks.reshape(groups * count, chunk_frames, -1), method="predict"
     ).reshape(groups, count * chunk_frames, -1)
-    outputs = jax.vmap(lambda frames, index: frames[index])(outputs, source)
-    return jax.nn.sigmoid(outputs) if model.kind == "confidence" else outputs
+    return jax.vmap(lambda frames, index: frames[index])(outputs, source)
 
 
 def spot_half(

@@ -5,14 +5,17 @@ The confidence model and the displacement model are two of these, trained apart.
 Source: paper, section 2; the projection and all sizes as in yahoo/spivak.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from spotting.models.layers import Conv3, Dense, glorot_uniform
-from spotting.models.transformer import TransformerEncoder
-from spotting.models.unet import UNet
+from spotting.models.transformer import build_transformer, check_transformer
+from spotting.models.unet import build_unet, check_unet
 from spotting.notation import Array, ChunkFeatures, ChunkOutputs
 
 
@@ -42,15 +45,57 @@ class Reduction(nn.Module):
         return x
 
 
+class Trunk(NamedTuple):
+    """A trunk that a config may name in `model.trunk`; its sizes are the fields `model.<name>`.
+
+    Attributes:
+      build: (input width, dtype, **sizes) to the module, [B, T, C] -> [B, T, C'].
+      check: (T, **sizes); raises InputError where the trunk cannot take such a chunk.
+    """
+
+    build: Callable[..., nn.Module]
+    check: Callable[..., None]
+
+
+TRUNKS: Mapping[str, Trunk] = MappingProxyType(
+    {
+        "unet": Trunk(build_unet, check_unet),
+        "transformer": Trunk(build_transformer, check_transformer),
+    }
+)
+"""The trunks by name. A new one is a file like unet.py, a line here, and its sizes in a config."""
+
+
+class Output(NamedTuple):
+    """What becomes of the head's values.
+
+    Attributes:
+      train: gives what the loss takes.
+      predict: gives what is predicted, from what `train` gives.
+    """
+
+    train: Callable[[Array], Array]
+    predict: Callable[[Array], Array]
+
+
+OUTPUTS: Mapping[str, Output] = MappingProxyType(
+    {
+        # The loss takes logits, a prediction is in [0, 1].
+        "confidence": Output(lambda x: x, jax.nn.sigmoid),
+        # In [-1, 1], a fraction of the displacement radius.
+        "displacement": Output(jnp.tanh, lambda x: x),
+    }
+)
+
+
 class Network(nn.Module):
     """Features of a chunk to one output per anchor.
 
     Attributes:
-      trunk: the trunk, a UNet or a TransformerEncoder.
+      trunk: the trunk, of `TRUNKS`.
       reduction: the input reduction.
       num_classes: K.
-      kind: "confidence", whose outputs are logits, or "displacement", whose outputs are in [-1, 1],
-        a fraction of the displacement radius.
+      kind: a key of `OUTPUTS`.
     """
 
     trunk: nn.Module
@@ -63,7 +108,7 @@ class Network(nn.Module):
         self.head = Conv3(self.num_classes, jnp.float32)
 
     def __call__(self, features: ChunkFeatures) -> ChunkOutputs:
-        """[B, T, P] -> float32 [B, T, K]."""
+        """What the loss takes, [B, T, P] -> float32 [B, T, K]."""
         return self.spot(self.reduce(features))
 
     def reduce(self, features: Array) -> Array:
@@ -71,9 +116,12 @@ class Network(nn.Module):
         return self.reduction(features)
 
     def spot(self, reduced: Array) -> ChunkOutputs:
-        """The part that sees a chunk, [B, T, C] -> float32 [B, T, K]."""
-        outputs = self.head(self.trunk(reduced))
-        return jnp.tanh(outputs) if self.kind == "displacement" else outputs
+        """The part that sees a chunk, [B, T, C] -> float32 [B, T, K], as `__call__` gives."""
+        return OUTPUTS[self.kind].train(self.head(self.trunk(reduced)))
+
+    def predict(self, reduced: Array) -> ChunkOutputs:
+        """Confidences in [0, 1] or displacements in [-1, 1], [B, T, C] -> float32 [B, T, K]."""
+        return OUTPUTS[self.kind].predict(self.spot(reduced))
 
 
 def build_network(
@@ -83,33 +131,21 @@ def build_network(
     projection: int,
     reduction: Sequence[int],
     dtype: jnp.dtype = jnp.float32,
-    *,
-    levels: int = 6,
-    layers: int = 4,
-    width: int = 128,
-    num_heads: int = 4,
-    mlp_dim: int = 512,
+    **sizes: int,
 ) -> Network:
-    """A Network from plain values.
+    """A network from plain values.
 
     Args:
-      kind: "confidence" or "displacement".
+      kind: a key of `OUTPUTS`, "confidence" or "displacement".
       num_classes: K.
-      trunk: "unet", which takes `levels`, or "transformer", which takes the arguments after it.
+      trunk: a key of `TRUNKS`.
       projection: features wider than this are projected to it first.
-      reduction: widths of the reduction MLP; the last one is what the trunk takes, and the width of
-        the U-net's first level.
+      reduction: widths of the reduction MLP; the last one is what the trunk takes.
       dtype: of the computation; parameters and outputs are float32.
-      levels: time scales of the U-net, each half as long as the one before.
-      layers: encoder layers of the transformer.
-      width: hidden size of the transformer.
-      num_heads: attention heads.
-      mlp_dim: hidden size of the feed-forward layers.
+      sizes: of the trunk: `levels` of a U-net; `layers`, `width`, `num_heads`, `mlp_dim` of a
+        transformer.
     """
-    if trunk == "unet":
-        module = UNet(levels, reduction[-1], dtype)
-    elif trunk == "transformer":
-        module = TransformerEncoder(layers, width, num_heads, mlp_dim, dtype)
-    else:
-        raise ValueError(f"unknown trunk {trunk!r}; it is 'unet' or 'transformer'")
+    if trunk not in TRUNKS:
+        raise ValueError(f"unknown trunk {trunk!r}; one of {', '.join(TRUNKS)}")
+    module = TRUNKS[trunk].build(reduction[-1], dtype, **sizes)
     return Network(module, Reduction(projection, tuple(reduction), dtype), num_classes, kind)

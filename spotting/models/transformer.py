@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from spotting.base.errors import InputError
 from spotting.models.layers import Dense
 from spotting.notation import Array
 
@@ -88,3 +89,25 @@ class TransformerEncoder(nn.Module):
         for layer in range(self.layers):
             x = EncoderLayer(self.num_heads, self.mlp_dim, self.dtype, name=f"layer{layer}")(x)
         return nn.LayerNorm(epsilon=1e-6, dtype=self.dtype, name="norm")(x)
+
+
+def build_transformer(
+    input_width: int, dtype: jnp.dtype, *, layers: int, width: int, num_heads: int, mlp_dim: int
+) -> TransformerEncoder:
+    """The trunk; it maps an input of any width to its own."""
+    del input_width
+    return TransformerEncoder(layers, width, num_heads, mlp_dim, dtype)
+
+
+def check_transformer(
+    chunk_frames: int, *, layers: int, width: int, num_heads: int, mlp_dim: int
+) -> None:
+    """Raises InputError unless the heads share the width evenly; chunks may have any length."""
+    del layers, mlp_dim
+    if chunk_frames == 0:
+        raise InputError("anchors.chunk is shorter than a frame")
+    if width % num_heads:
+        raise InputError(
+            f"model.transformer.width {width} is not a multiple of model.transformer.num_heads "
+            f"{num_heads}"
+        )

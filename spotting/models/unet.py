@@ -3,6 +3,7 @@
 import flax.linen as nn
 import jax.numpy as jnp
 
+from spotting.base.errors import InputError
 from spotting.models.layers import Conv3, Dense, Upsample2, max_pool2
 from spotting.notation import Array
 
@@ -56,3 +57,18 @@ class UNet(nn.Module):
             for block in range(2):
                 x = Bottleneck(channels, self.dtype, name=f"up{level}_block{block}")(x)
         return nn.relu(x)
+
+
+def build_unet(input_width: int, dtype: jnp.dtype, *, levels: int) -> UNet:
+    """The trunk for an input of `input_width` channels, which are those of its first level."""
+    return UNet(levels, input_width, dtype)
+
+
+def check_unet(chunk_frames: int, *, levels: int) -> None:
+    """Raises InputError unless `levels` levels can halve a chunk of `chunk_frames` frames."""
+    factor = 2 ** (levels - 1)
+    if chunk_frames % factor or chunk_frames == 0:
+        raise InputError(
+            f"anchors.chunk is {chunk_frames} frames, which {levels} U-net levels cannot halve: "
+            f"choose model.unet.levels or anchors.chunk so that {factor} divides it"
+        )

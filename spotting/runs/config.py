@@ -1,19 +1,23 @@
-"""Which values a config's fields may have."""
+"""The config of a run: which values its fields may have, and its copy in the run folder."""
 
+import json
 import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from spotting.base.errors import InputError
+from spotting.base.files import read_object, write_json_atomic
+from spotting.data.dataset import Dataset
+from spotting.data.transforms import Transform
+from spotting.models.network import TRUNKS
+from spotting.runs import layout
 
 _POSITIVE = (
     "model.projection",
-    "model.levels",
-    "model.layers",
-    "model.width",
-    "model.num_heads",
-    "model.mlp_dim",
     "data.stream_parts",
     "anchors.chunk",
     "anchors.confidence_radius",
@@ -50,8 +54,27 @@ _BELOW_ONE = ("training.adam_b1", "training.adam_b2")
 _WHOLE = ("seeds", "model.reduction")
 _SEEDS = 2**32  # a greater one would draw what another draws
 _MOST_FRAMES = 1000.0  # per second
+# A finished run may be looked at from another place, or resumed on other devices.
+_FREE_FIELDS = (
+    "data.root",
+    "data.loader",
+    "data.prepared_dir",
+    "devices",
+    "logging",
+    "scale_note",
+    "seeds_at_once",
+    "tune",
+)
+# Fields that run folders of earlier versions do not have, and what they meant.
+_LATER_FIELDS = {
+    "data.event_time": "gameTime",
+    "data.stream_parts": 1,
+    "logging.profile": "",
+}
+_TRUNK_SIZES = {"unet": ("levels",), "transformer": ("layers", "width", "num_heads", "mlp_dim")}
+
 _CHOICES = {
-    "model.trunk": ("unet", "transformer"),
+    "model.trunk": tuple(TRUNKS),
     "model.dtype": ("float32", "bfloat16"),
     "data.event_time": ("gameTime", "position"),
     "data.loader": ("auto", "resident", "stream"),
@@ -64,14 +87,14 @@ _CHOICES = {
 }
 
 
-def field(config: ConfigDict, name: str) -> Any:
+def get_field(config: ConfigDict, name: str) -> Any:
     """The value at a dotted name."""
     for part in name.split("."):
         config = config[part]
     return config
 
 
-def check(config: ConfigDict) -> None:
+def check_config(config: ConfigDict) -> None:
     """Raises InputError, naming the field, for a value out of its range."""
     if "rows" in config:
         raise InputError(
@@ -79,16 +102,20 @@ def check(config: ConfigDict) -> None:
             f"as {next(iter(config.rows), 'configs/unet_resnet_pca.py')}"
         )
     _check_numbers(config)
+    for name, sizes in config.model.items():
+        for size in sizes if isinstance(sizes, ConfigDict) else ():
+            size = f"model.{name}.{size}"
+            _require(config, size, get_field(config, size) > 0, "greater than 0")
     for name in _POSITIVE:
-        _require(config, name, field(config, name) > 0, "greater than 0")
+        _require(config, name, get_field(config, name) > 0, "greater than 0")
     for name in _NOT_NEGATIVE:
-        _require(config, name, field(config, name) >= 0, "0 or more")
+        _require(config, name, get_field(config, name) >= 0, "0 or more")
     for name in _FRACTIONS:
-        _require(config, name, 0 <= field(config, name) <= 1, "between 0 and 1")
+        _require(config, name, 0 <= get_field(config, name) <= 1, "between 0 and 1")
     for name in _BELOW_ONE:
-        _require(config, name, 0 <= field(config, name) < 1, "at least 0 and less than 1")
+        _require(config, name, 0 <= get_field(config, name) < 1, "at least 0 and less than 1")
     for name, choices in _CHOICES.items():
-        _require(config, name, field(config, name) in choices, f"one of {', '.join(choices)}")
+        _require(config, name, get_field(config, name) in choices, f"one of {', '.join(choices)}")
     seeds = config.seeds
     _require(config, "seeds", len(seeds) > 0 and len(set(seeds)) == len(seeds), "distinct seeds")
     _require(config, "seeds", min(seeds) >= 0 and max(seeds) < _SEEDS, "from 0 to 4294967295")
@@ -97,6 +124,7 @@ def check(config: ConfigDict) -> None:
     window = config.postprocessing.window
     _require(config, "postprocessing.window", min(window, default=0) > 0, "greater than 0")
     _require(config, "tune.window", min(config.tune.window, default=1) > 0, "greater than 0")
+    parse_profile(config.logging.profile)
     training = config.training
     cuts = training.batch_size % config.data.stream_parts == 0
     _require(config, "data.stream_parts", cuts, "a divisor of training.batch_size")
@@ -129,7 +157,119 @@ def check_window(config: ConfigDict, num_classes: int) -> None:
     _require(config, "postprocessing.window", count in (1, num_classes), one_each)
 
 
-def flatten(tree: dict, prefix: str = "") -> dict[str, Any]:
+def parse_profile(text: str) -> tuple[int, int] | None:
+    """First and last step to trace, of a config's `logging.profile`; None if it is empty.
+
+    Raises:
+      InputError: it is not FIRST:LAST.
+    """
+    if not text:
+        return None
+    first, colon, last = text.partition(":")
+    if not (colon and first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
+        raise InputError(
+            f"config.logging.profile is {text!r}; it must be FIRST:LAST, steps counted from 1"
+        )
+    return int(first), int(last)
+
+
+def check_workdir(config: ConfigDict, workdir: Path) -> None:
+    """Refuses a run folder that another config made; a new folder is fine.
+
+    Raises:
+      InputError: the folder was made by a config that differs in more than where its data is and
+        how it is worked on.
+    """
+    path = workdir / layout.CONFIG
+    if not path.exists():
+        return
+    old = flatten(upgrade(read_object(path)))
+    new = flatten(json.loads(json.dumps(config.to_dict())))
+    missing = object()
+    differing = sorted(
+        name
+        for name in old.keys() | new.keys()
+        if not is_free(name) and old.get(name, missing) != new.get(name, missing)
+    )
+    if differing:
+        raise InputError(
+            f"{path}: this folder holds a run whose config differs in "
+            f"{', '.join(differing)}; choose another --workdir or the same values"
+        )
+
+
+def save_config(config: ConfigDict, workdir: Path) -> None:
+    """Writes the resolved config into a run folder.
+
+    The data's folder is written from the root on: the run may be read from elsewhere.
+    """
+    values = config.to_dict()
+    root = values["data"]["root"]
+    if root and "://" not in root:
+        values["data"] |= {"root": os.path.abspath(root)}
+    write_json_atomic(workdir / layout.CONFIG, values)
+
+
+def load_config(workdir: Path) -> ConfigDict:
+    """The config of a run folder; InputError if there is none, or no sound one."""
+    path = workdir / layout.CONFIG
+    if not path.exists():
+        raise InputError(f"{workdir}: not a run folder, {layout.CONFIG} is missing; train first")
+    try:
+        config = ConfigDict(upgrade(read_object(path)))
+        check_config(config)
+    except InputError as error:
+        prefix = "" if str(error).startswith(str(path)) else f"{path}: "
+        raise InputError(f"{prefix}{error}") from error
+    except (AttributeError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: no config of a run ({error}); train again") from error
+    return config
+
+
+def upgrade(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A config.json of this or an earlier version, in the form of this version.
+
+    Earlier ones had the sizes of both trunks in `model` itself, and not all fields of now.
+    """
+    upgraded = {
+        name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()
+    }
+    model = upgraded.get("model")
+    if isinstance(model, dict):
+        for trunk, names in _TRUNK_SIZES.items():
+            if trunk not in model and all(name in model for name in names):
+                model[trunk] = {name: model.pop(name) for name in names}
+    for name, value in _LATER_FIELDS.items():
+        group, _, leaf = name.partition(".")
+        if isinstance(upgraded.get(group), dict):
+            upgraded[group].setdefault(leaf, value)
+    return upgraded
+
+
+def read_transform(config: ConfigDict) -> Transform:
+    """What is done to features before they are used or stored."""
+    data = config.data
+    return Transform(tuple(data.concatenate), data.resample, data.normalize)
+
+
+def locate_prepared(config: ConfigDict, dataset: Dataset) -> str:
+    """Where prepared data is kept, a folder or a path such as gs://..."""
+    return config.data.prepared_dir or str(dataset.root / "prepared")
+
+
+def one_seed(config: ConfigDict, seed: int) -> ConfigDict:
+    """The config of a single seed's run."""
+    copy = config.copy_and_resolve_references()
+    copy.seeds = (seed,)
+    return copy
+
+
+def is_free(name: str) -> bool:
+    """Whether a field says where data is and how it is worked on, not what is computed."""
+    return any(name == free or name.startswith(free + ".") for free in _FREE_FIELDS)
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """A config's values by dotted name."""
     flat = {}
     for key, value in tree.items():
@@ -142,4 +282,4 @@ def flatten(tree: dict, prefix: str = "") -> dict[str, Any]:
 
 def _require(config: ConfigDict, name: str, holds: bool, what: str) -> None:
     if not holds:
-        raise InputError(f"config.{name} is {field(config, name)!r}; it must be {what}")
+        raise InputError(f"config.{name} is {get_field(config, name)!r}; it must be {what}")

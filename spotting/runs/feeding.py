@@ -1,154 +1,197 @@
 """Epochs of training, fed from the device's own memory or by a stream from disk."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from ml_collections import ConfigDict
+from jax.sharding import NamedSharding, PartitionSpec
 
 from spotting.base import parallel
-from spotting.runs import settings
-from spotting.training import step as training
-from spotting.data import resident
-from spotting.runs.memory import Choice, choose_loader
-from spotting.training.loop import make_run_epoch
 from spotting.base.logs import log
-from spotting.runs.matches import Matches
-from spotting.training.step import Objective, StepMetrics, TrainState
+from spotting.data import resident
+from spotting.data.resident import Batch
+from spotting.runs import memory
+from spotting.runs.memory import Choice
+from spotting.runs.preparation import open_or_prepare
+from spotting.runs.setup import Setup, read_hyper, read_optimizer
+from spotting.training.loop import RunEpoch, make_run_epoch
+from spotting.training.objectives import Objective
+from spotting.training.step import (
+    Hyper,
+    StepMetrics,
+    TrainState,
+    make_optimizer,
+    step_keys,
+    train_epoch,
+    train_step,
+)
 
-RunEpoch = Callable[[TrainState, int], tuple[TrainState, StepMetrics]]
+PerRun = Mapping[str, Sequence[float]]
+"""Fields of `Hyper` in which the trainings of one program differ, a value for each training."""
 
 
-def choose(config: ConfigDict, matches: Matches) -> Choice:
+def choose_loader(setup: Setup) -> Choice:
     """The loader that the config asks for, or that suits the memory; the same in all processes."""
-    choice = choose_loader(
-        config.data.loader,
-        sum(half.num_frames for half in matches.splits["train"]),
-        matches.dataset.feature_dim,
-        len(matches.classes),
-        jnp.dtype(config.data.resident_dtype),
+    dataset = setup.matches.dataset
+    choice = memory.choose_loader(
+        setup.config.data.loader,
+        sum(half.num_frames for half in setup.matches.splits["train"]),
+        dataset.feature_dim,
+        len(dataset.classes),
+        setup.config.data.resident_dtype,
     )
     streams = parallel.from_process_0(np.asarray(choice.loader == "stream"))
     return choice._replace(loader="stream" if streams else "resident")
 
 
-def resident_epochs(
-    config: ConfigDict,
-    matches: Matches,
-    offsets: Sequence[np.ndarray],
-    objective: Objective,
-    varied: Mapping[str, Sequence[float]],
-    seeds: int,
-    mesh: Mesh,
-) -> RunEpoch:
-    """Epochs over a split that is kept on each device, each one compiled program.
+def count_trainings_at_once(setup: Setup, wanted: int) -> int:
+    """How many trainings to run in one program: what the config says, or what the memory holds.
+
+    Copies of one computation are batched by `jax.vmap`: on an accelerator five small networks cost
+    far less than five times one.
 
     Args:
-      config: of the experiment.
-      matches: the data.
-      offsets: int16 [N, K] of each half of the training split.
-      objective: what is trained for.
-      varied: fields of `training.Hyper` in which the S trainings differ.
-      seeds: S.
-      mesh: the devices.
+      setup: of the experiment.
+      wanted: trainings in all.
     """
-    chunk_frames = settings.check_chunk(config, matches.dataset.frame_rate)
+    config, dataset = setup.config, setup.matches.dataset
+    if choose_loader(setup).loader == "stream":
+        return 1  # Each training has a stream of its own.
+    if config.seeds_at_once:
+        return config.seeds_at_once
+    device = jax.local_devices()[0]
+    if wanted == 1 or device.platform == "cpu":
+        # A CPU gains no speed from several at once, and its first result would come last.
+        return 1
+    step = memory.compile_step(
+        setup.make_objective("confidence"),
+        Hyper(*[1.0] * 4),  # the method that needs most
+        read_optimizer(config),
+        batch_size=config.training.batch_size // setup.mesh.size,
+        chunk_shape=setup.chunk_shape,
+        dtype=jnp.dtype(config.data.resident_dtype),
+    )
+    classes = len(dataset.classes)
+    shared = 0
+    for split, dtype in (("train", config.data.resident_dtype), ("valid", config.model.dtype)):
+        frames = sum(half.num_frames for half in setup.matches.splits.get(split, ()))
+        shared += memory.feature_bytes(frames, dataset.feature_dim, classes, dtype)
+    count = memory.count_trainings(
+        memory.program_bytes(step), shared, memory.free_memory(device)
+    )
+    return int(parallel.from_process_0(np.asarray(count)))
+
+
+def make_epochs(
+    setup: Setup, objective: Objective, per_run: PerRun, seeds: Sequence[int]
+) -> RunEpoch:
+    """What trains an epoch of some seeds together, with the loader that suits.
+
+    Args:
+      setup: of the experiment.
+      objective: what is trained for.
+      per_run: hyper-parameters in which the trainings differ.
+      seeds: of the trainings; a stream serves one.
+    """
+    choice = choose_loader(setup)
+    log(f"loader: {choice.loader} ({choice.reason})")
+    if choice.loader == "resident":
+        return _make_resident_epochs(setup, objective, per_run, len(seeds))
+    (seed,) = seeds
+    return _make_streamed_epochs(setup, objective, per_run, seed)
+
+
+def _make_resident_epochs(
+    setup: Setup, objective: Objective, per_run: PerRun, num_seeds: int
+) -> RunEpoch:
+    """Epochs over a split that is kept on each device, each one compiled program."""
+    config = setup.config
     split = resident.concatenate(
-        [half.load() for half in matches.splits["train"]],
-        offsets,
-        chunk_frames,
+        [half.load() for half in setup.matches.splits["train"]],
+        setup.offsets,
+        setup.chunk_frames,
         jnp.dtype(config.data.resident_dtype),
     )
-    split = parallel.replicate(mesh, split)
-    hyper = settings.hyper(config, objective.model.kind)
-    own = _own(varied, mesh)
+    split = parallel.replicate(setup.mesh, split)
+    hyper = read_hyper(config, objective.network.kind)
 
-    def train_epoch(state, own, split):
-        return training.train_epoch(
+    def run(
+        state: TrainState, own: dict[str, jax.Array], split: resident.ResidentSplit
+    ) -> tuple[TrainState, StepMetrics]:
+        values = hyper._replace(**own)
+        return train_epoch(
             state,
             split,
-            hyper=hyper._replace(**own),
-            objective=objective,
-            settings=settings.optimizer(config),
-            num_steps=settings.steps_per_epoch(config),
-            batch_size=config.training.batch_size,
-            chunk_frames=chunk_frames,
-            spread=functools.partial(parallel.spread, mesh),
+            objective,
+            make_optimizer(values, read_optimizer(config)),
+            values.mixup_alpha,
+            num_steps=setup.schedule.steps,
+            batch_size=setup.schedule.batch_size,
+            chunk_frames=setup.chunk_frames,
+            shard=functools.partial(parallel.shard, setup.mesh),
         )
 
-    run_epoch = make_run_epoch(train_epoch, seeds, mesh)
-    return lambda states, epoch: run_epoch(states, own, split)
+    compiled = make_run_epoch(run, num_seeds, setup.mesh)
+    own = _replicate(setup, per_run)
+    return lambda states, epoch: compiled(states, own, split)
 
 
-def streamed_epochs(
-    config: ConfigDict,
-    matches: Matches,
-    objective: Objective,
-    varied: Mapping[str, Sequence[float]],
-    seed: int,
-    mesh: Mesh,
+def _make_streamed_epochs(
+    setup: Setup, objective: Objective, per_run: PerRun, seed: int
 ) -> RunEpoch:
     """Epochs of one training over a stream of prepared data, which is prepared first if need be.
 
-    The stream goes on across epochs; an epoch other than the one after the last opens it there.
-
-    Args:
-      config: of the experiment.
-      matches: the data.
-      objective: what is trained for.
-      varied: fields of `training.Hyper` that are the training's own.
-      seed: of the training; the two models of one seed see different chunks.
-      mesh: the devices.
+    The stream continues across epochs; an epoch other than the one after the last opens it there.
     """
-    from spotting import prepare
     from spotting.data.prepared import stream
 
-    batch_size, num_processes = config.training.batch_size, jax.process_count()
+    config, schedule = setup.config, setup.schedule
+    num_processes = jax.process_count()
     # Preparing may take hours.
-    stream.count_parts(batch_size, num_processes, config.data.stream_parts)
-    # The first process prepares, the others open what it left.
-    ready = parallel.on_process_0(prepare.build, config, matches.source)
-    ready = ready or prepare.build(config, matches.source)
-    kind, steps = objective.model.kind, settings.steps_per_epoch(config)
+    stream.count_parts(schedule.batch_size, num_processes, config.data.stream_parts)
+    kind = objective.network.kind
     source = stream.Stream(
-        ready,
+        open_or_prepare(config, setup.matches.source),
         config.data.train,
-        batch_size,
-        seed=2 * seed + (kind == "displacement"),
+        schedule.batch_size,
+        seed=2 * seed + (kind == "displacement"),  # The two models see different chunks.
         process=jax.process_index(),
         num_processes=num_processes,
         least_parts=config.data.stream_parts,
     )
     log(f"reading {source.blocks_per_chunk():.2f} blocks of bytes for each chunk")
-    sharding = NamedSharding(mesh, PartitionSpec(parallel.AXIS))
-    hyper, optimizer = settings.hyper(config, kind), settings.optimizer(config)
-    own = _own(varied, mesh)
+    sharding = NamedSharding(setup.mesh, PartitionSpec(parallel.AXIS))
+    hyper = read_hyper(config, kind)
 
-    def step(state, own, batch):
-        _, mixup_key = training.step_keys(state)
-        mine = hyper._replace(**own)
-        return training.train_step(state, batch, mixup_key, objective, mine, optimizer)
+    def run(
+        state: TrainState, own: dict[str, jax.Array], batch: Batch
+    ) -> tuple[TrainState, StepMetrics]:
+        _, mixup_key = step_keys(state)
+        values = hyper._replace(**own)
+        tx = make_optimizer(values, read_optimizer(config))
+        return train_step(state, batch, mixup_key, objective, tx, values.mixup_alpha)
 
-    run_step = make_run_epoch(step, 1, mesh)
-    position, batches = -1, None
+    compiled = make_run_epoch(run, 1, setup.mesh)
+    own = _replicate(setup, per_run)
+    position, batches = -1, iter(())
 
     def run_epoch(states: TrainState, epoch: int) -> tuple[TrainState, StepMetrics]:
         nonlocal position, batches
         if position != epoch:
-            batches = stream.to_device(source.batches(epoch * steps), sharding)
+            batches = stream.to_device(source.batches(epoch * schedule.steps), sharding)
         metrics = []
-        for _ in range(steps):
-            states, one = run_step(states, own, next(batches))
-            metrics.append(one)
+        for _ in range(schedule.steps):
+            states, each = compiled(states, own, next(batches))
+            metrics.append(each)
         position = epoch + 1
         return states, jax.tree.map(lambda *values: jnp.stack(values, axis=-1), *metrics)
 
     return run_epoch
 
 
-def _own(varied: Mapping[str, Sequence[float]], mesh: Mesh) -> dict[str, jax.Array]:
-    arrays = {name: np.asarray(values, np.float32) for name, values in varied.items()}
-    return parallel.replicate(mesh, arrays)
+def _replicate(setup: Setup, per_run: PerRun) -> Any:
+    arrays = {name: np.asarray(values, np.float32) for name, values in per_run.items()}
+    return parallel.replicate(setup.mesh, arrays)

@@ -1,75 +1,134 @@
-"""The run folder of each seed: its log, its checkpoints and its figures."""
+"""The run folder of each seed: its log, its checkpoints and its scores."""
 
+import contextlib
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ml_collections import ConfigDict
 
-from spotting.training.checkpoints import Checkpoints
+from spotting.base import parallel
 from spotting.base.errors import InputError
-from spotting.base.logs import RunLog, environment
 from spotting.base.files import read_object
-
-KINDS = ("confidence", "displacement")
+from spotting.base.logs import RunLog, environment
+from spotting.data.dataset import write_description
+from spotting.runs import layout
+from spotting.runs.config import check_workdir, one_seed, save_config
+from spotting.runs.setup import Setup
+from spotting.training.checkpoints import Checkpoints
+from spotting.training.objectives import KINDS
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
-    """One seed: where it lives, and its open log and checkpoints."""
+class SeedRun:
+    """The training of one seed: where it is, and its open log and checkpoints."""
 
     seed: int
     workdir: Path
     log: RunLog
-    checkpoints: dict[str, Checkpoints]
+    checkpoints: Mapping[str, Checkpoints]
 
     def close(self) -> None:
         """Closes the log, and the checkpoints when they are written."""
         self.log.close()
-        for keeper in self.checkpoints.values():
-            keeper.close()
+        for checkpoints in self.checkpoints.values():
+            checkpoints.close()
 
 
-def folders_of_seeds(config: ConfigDict, workdir: Path) -> dict[int, Path]:
-    """The run folder of each seed: `workdir` itself, or seed_<seed> in it where there are more."""
-    if len(config.seeds) == 1:
-        return {config.seeds[0]: workdir}
-    return {seed: workdir / f"seed_{seed}" for seed in config.seeds}
-
-
-def one_seed(config: ConfigDict, seed: int) -> ConfigDict:
-    """The config of a single seed's run."""
-    copy = config.copy_and_resolve_references()
-    copy.seeds = (seed,)
-    return copy
-
-
-def open_runs(config: ConfigDict, workdir: Path, without: Collection[int] = ()) -> list[Run]:
+@contextlib.contextmanager
+def open_runs(setup: Setup, without: Collection[int] = ()) -> Iterator[list[SeedRun]]:
     """Opens the log and the checkpoints of each seed, but for those `without`."""
-    runs = []
-    for seed, folder in folders_of_seeds(config, workdir).items():
-        if seed in without:
-            continue
-        log = RunLog(folder, config.logging.tensorboard)
-        log.write("start", seed=seed, **environment())
-        keepers = {kind: Checkpoints(folder / "checkpoints" / kind) for kind in KINDS}
-        runs.append(Run(seed, folder, log, keepers))
-    return runs
+    with contextlib.ExitStack() as stack:
+        runs = []
+        for seed, folder in setup.folders.items():
+            if seed in without:
+                continue
+            log = RunLog(folder, setup.config.logging.tensorboard)
+            log.write("start", seed=seed, **environment())
+            checkpoints = {
+                kind: Checkpoints(layout.locate_checkpoints(folder, kind)) for kind in KINDS
+            }
+            runs.append(SeedRun(seed, folder, log, checkpoints))
+            stack.callback(runs[-1].close)
+        yield runs
 
 
-def scored(folders: Mapping[int, Path]) -> dict[int, dict[str, Any]]:
-    """What metrics.json holds, for each seed that has one; InputError if one is unsound."""
-    paths = {seed: folder / "metrics.json" for seed, folder in folders.items()}
-    return {seed: _figures(path) for seed, path in paths.items() if path.exists()}
+def claim_folders(setup: Setup) -> None:
+    """Writes into each seed's folder whose run it is; it takes no other config from then on."""
+    if parallel.is_process_0():
+        for seed, folder in setup.folders.items():
+            save_config(one_seed(setup.config, seed), folder)
+            write_description(setup.matches.source, folder)
 
 
-def _figures(path: Path) -> dict[str, Any]:
+def group_runs(runs: Sequence[SeedRun], most: int) -> list[list[SeedRun]]:
+    """Splits runs into groups of at most `most` with equal progress.
+
+    Runs that train together resume from the newest step that all of them have.
+    """
+    progress = [
+        tuple(run.checkpoints[kind].step("latest") for kind in KINDS if kind in run.checkpoints)
+        for run in runs
+    ]
+    return [
+        [runs[index] for index in group] for group in group_by_progress(progress, most)
+    ]
+
+
+def group_by_progress(progress: Sequence[Any], most: int) -> list[list[int]]:
+    """Splits indices into groups of at most `most` whose `progress` is equal."""
+    equal: dict[Any, list[int]] = {}
+    for index, each in enumerate(progress):
+        equal.setdefault(each, []).append(index)
+    return [
+        indices[first : first + most]
+        for indices in equal.values()
+        for first in range(0, len(indices), most)
+    ]
+
+
+def read_finished(config: ConfigDict, workdir: Path) -> dict[int, dict[str, Any]]:
+    """What metrics.json holds, for each seed, if this config's run is scored; else nothing.
+
+    The same in all processes, which ask together.
+    """
+    scored: dict[int, dict[str, Any]] = {}
+    folders = layout.locate_seeds(workdir, config.seeds)
+    try:
+        for seed, folder in folders.items():
+            check_workdir(one_seed(config, seed), folder)
+    except InputError:
+        pass  # What is wrong is said when the data has been looked at as well.
+    else:
+        scored = read_scored(folders)
+    return scored if len(scored) == len(config.seeds) else {}
+
+
+def read_scored(folders: Mapping[int, Path]) -> dict[int, dict[str, Any]]:
+    """What metrics.json holds, for each seed that has one.
+
+    The same in all processes, which ask together.
+
+    Raises:
+      InputError: one is unsound.
+    """
+    there = np.array([(folder / layout.METRICS).exists() for folder in folders.values()])
+    there = parallel.from_process_0(there)
+    return {
+        seed: _read_metrics(folder / layout.METRICS) if parallel.is_process_0() else {}
+        for (seed, folder), is_there in zip(folders.items(), there, strict=True)
+        if is_there
+    }
+
+
+def _read_metrics(path: Path) -> dict[str, Any]:
     splits = read_object(path)
     try:
-        for figures in splits.values():
+        for scores in splits.values():
             for variant in ("with_displacement", "without_displacement"):
-                sum(figures[variant][measure] for measure in ("loose", "tight"))
+                sum(scores[variant][measure] for measure in ("loose", "tight"))
     except (KeyError, TypeError) as error:
-        raise InputError(f"{path}: its figures are incomplete; delete it and run again") from error
+        raise InputError(f"{path}: its scores are incomplete; delete it and run again") from error
     return splits

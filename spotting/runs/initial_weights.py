@@ -5,36 +5,48 @@ is taken over class by class: of a run, the classes of the same name; of an offi
 names none, all of them if there are as many. Other classes start fresh.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
-from ml_collections import ConfigDict
-
-from spotting.runs import settings
+from spotting.runs import layout
 from spotting.base.errors import InputError
 from spotting.models.keras_files import read_weights
 from spotting.models.keras_names import HEADS, KerasWeight, from_keras, kind_of, require_fit
 from spotting.base.logs import log
+from spotting.runs.setup import Setup
 from spotting.runs.trained import load_run
+from spotting.training.objectives import KINDS
 
 
-def choose(config: ConfigDict, kind: str, seed: int, fresh: Any, classes: tuple[str, ...]) -> Any:
-    """The weights that a config says a model of a seed starts from; `fresh` if it says nothing.
+def load_initial_weights(setup: Setup, kind: str, seed: int, fresh: Any) -> Any:
+    """The weights that the config says a model of a seed starts from; `fresh` if it says nothing.
 
-    Arguments and errors are otherwise those of `read`.
+    Errors are those of `read_initial_weights`.
     """
-    path = config[kind].initial_weights
-    return read(Path(path.replace("{seed}", str(seed))), kind, fresh, classes) if path else fresh
+    path = setup.config[kind].initial_weights
+    if not path:
+        return fresh
+    path = Path(path.replace("{seed}", str(seed)))
+    return read_initial_weights(path, kind, fresh, setup.matches.classes)
 
 
-def read(path: Path, kind: str, fresh: Any, classes: tuple[str, ...]) -> Any:
+def check_initial_weights(setup: Setup, seeds: Iterable[int]) -> None:
+    """Reads what trainings are to start from: the second model's turn may be hours away."""
+    for kind in KINDS:
+        shapes = setup.variable_shapes(kind)
+        for seed in seeds:
+            load_initial_weights(setup, kind, seed, shapes)
+
+
+def read_initial_weights(path: Path, kind: str, fresh: Any, classes: tuple[str, ...]) -> Any:
     """Weights in place of fresh ones.
 
     Args:
-      path: a run folder, or what `import_keras.read_weights` takes.
+      path: a run folder, or what `models.keras_files.read_weights` takes.
       kind: "confidence" or "displacement".
       fresh: variables of the `Network` as they were drawn, or their shapes.
       classes: the K classes to be spotted.
@@ -46,21 +58,21 @@ def read(path: Path, kind: str, fresh: Any, classes: tuple[str, ...]) -> Any:
       InputError: there is no such model, it is of the other kind, or its trunk does not fit.
     """
     try:
-        if (path / settings.CONFIG_FILE).is_file():
+        if (path / layout.CONFIG).is_file():
             run = load_run(path)
             weights, known = getattr(run, kind).params, run.dataset.classes
         else:
-            weights = _official(path, kind, fresh)
+            weights = _read_official(path, kind, fresh)
             # Unnamed: the same ones, if they are as many.
             count = weights["params"]["head"]["bias"].size
             known = classes if count == len(classes) else ()
-        return _adopt(weights, fresh, classes, tuple(known), f"{kind}: starts from {path}")
+        return _replace_weights(weights, fresh, classes, tuple(known), f"{kind}: starts from {path}")
     except InputError as error:
         prefix = "" if str(error).startswith(str(path)) else f"{path}: "
         raise InputError(f"{prefix}{error}") from error
 
 
-def _official(path: Path, kind: str, fresh: Any) -> Any:
+def _read_official(path: Path, kind: str, fresh: Any) -> Any:
     """Variables of an official model, with as many classes as it has."""
     named = read_weights(path)
     if kind_of(named) != kind:
@@ -73,7 +85,7 @@ def _official(path: Path, kind: str, fresh: Any) -> Any:
     return from_keras(named, {"params": {**fresh["params"], "head": head}}, kind)
 
 
-def _adopt(
+def _replace_weights(
     weights: Any, fresh: Any, classes: tuple[str, ...], known: tuple[str, ...], what: str
 ) -> Any:
     given, wanted = (flatten_dict(tree["params"], sep="/") for tree in (weights, fresh))

@@ -1,20 +1,20 @@
-"""The matches of an experiment: found, checked, and put in the form that training takes."""
+"""The matches of an experiment: found and checked."""
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from ml_collections import ConfigDict
 
-from spotting import anchors
 from spotting.base import parallel
-from spotting.runs import settings
-from spotting.data.dataset import Dataset
-from spotting.data.halves import Half, check_finite, label_matrix, open_dataset
-from spotting.data.transforms import fit_once, read_transformed_split, transformed
 from spotting.base.errors import InputError
 from spotting.base.logs import ProgressLine, log
+from spotting.data.dataset import Dataset
+from spotting.data.halves import Half, check_finite, open_dataset
+from spotting.data.transforms import fit_once, read_transformed_split, transformed
+from spotting.runs.config import locate_prepared, read_transform
+from spotting.runs.layout import SEASON
+
+SPLITS = ("train", "valid", "test")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,26 +45,24 @@ def read_matches(config: ConfigDict, workdir: Path) -> Matches:
     """
     root = config.data.root
     if config.data.simulated:
-        from spotting.data.simulated import season as simulated
+        from spotting.data.simulated.season import write_season
 
-        root = root or workdir / "season"
-        parallel.on_process_0(simulated.write_season, root)
+        root = root or workdir / SEASON
+        parallel.on_process_0(write_season, root)
     source = open_dataset(root or None, config.data.features or None)
-    transform = settings.transform(config)
-    dataset = transformed(source, transform)
-    settings.check_chunk(config, dataset.frame_rate)
-    # The first process fits the normalisation, the others read what it left.
-    folder = settings.prepared_dir(config, source)
+    transform = read_transform(config)
+    # Process 0 fits the normalisation, the others read what it left.
+    folder = locate_prepared(config, source)
     parallel.on_process_0(fit_once, source, transform, folder)
     normalization = fit_once(source, transform, folder)
     _warn_of_shared_games(config, source)
     splits = {}
-    for split in ("train", "valid", "test"):
+    for split in SPLITS:
         name = config.data[split]
         if name not in source.splits:
             if split == "train":
                 raise InputError(f"{source.root}: there is no split {name!r} to train on")
-            log(f"warning: {source.root}: no split {name!r}; going on without")
+            log(f"warning: {source.root}: no split {name!r}; continuing without")
             continue
         splits[split], problems = read_transformed_split(source, name, transform, normalization)
         for warning in problems.warnings():
@@ -72,29 +70,15 @@ def read_matches(config: ConfigDict, workdir: Path) -> Matches:
     line = ProgressLine(config.logging.progress)
     for split, halves in splits.items():
         check_finite(halves, lambda i, n, split=split: line.show(f"checking {split}: {i}/{n}"))
-    return Matches(source, dataset, splits)
+    return Matches(source, transformed(source, transform), splits)
 
 
 def _warn_of_shared_games(config: ConfigDict, source: Dataset) -> None:
     train = set(source.splits.get(config.data.train, ()))
-    for split in ("valid", "test"):
+    for split in SPLITS[1:]:
         shared = sorted(train & set(source.splits.get(config.data[split], ())))
         if shared:
             log(
                 f"warning: {source.root}: {len(shared)} games of the {split} split, such as "
-                f"{shared[0]}, are trained on too: its figures will be too good"
+                f"{shared[0]}, are trained on too: its scores will be too good"
             )
-
-
-def split_offsets(config: ConfigDict, dataset: Dataset, halves: Sequence[Half]) -> list[np.ndarray]:
-    """The event offsets, int16 [N, K], of each half."""
-    offsets, clamped = [], 0
-    for half in halves:
-        labels, moved = label_matrix(
-            half, dataset.classes, dataset.frame_rate, config.data.event_time
-        )
-        offsets.append(anchors.event_offsets(labels))
-        clamped += moved
-    if clamped:
-        log(f"note: {clamped} events after the end of their half count as on its last frame")
-    return offsets

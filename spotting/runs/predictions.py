@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from spotting.data.halves import Half
+from spotting.runs.layout import locate_predictions
 from spotting.base.errors import InputError
 from spotting.base.files import read_npz, write_npz_atomic
 
@@ -26,12 +27,7 @@ class Prediction(NamedTuple):
     displacement: np.ndarray
 
 
-def path_of(workdir: Path, split: str) -> Path:
-    """Where a run keeps the predictions of a split."""
-    return workdir / "predictions" / f"{split}.npz"
-
-
-def save(
+def save_predictions(
     workdir: Path,
     split: str,
     halves: Sequence[Half],
@@ -43,16 +39,16 @@ def save(
     for half, scores, shifts in zip(halves, confidence, displacement, strict=True):
         arrays[f"{half.game}|{half.number}|confidence"] = scores
         arrays[f"{half.game}|{half.number}|displacement"] = shifts
-    write_npz_atomic(path_of(workdir, split), arrays)
+    write_npz_atomic(locate_predictions(workdir, split), arrays)
 
 
-def load(workdir: Path, split: str) -> dict[tuple[str, int], Prediction]:
+def load_predictions(workdir: Path, split: str) -> dict[tuple[str, int], Prediction]:
     """Predictions by game and number of the half.
 
     Raises:
       InputError: the run has none, or the file is damaged or not such a file.
     """
-    path = path_of(workdir, split)
+    path = locate_predictions(workdir, split)
     if not path.exists():
         raise InputError(f"{path}: not there; {_REMEDY}")
     arrays = read_npz(path, path, _REMEDY)

@@ -1,5 +1,6 @@
 """A finished run, read back: its config, what its data was, and its two models."""
 
+import contextlib
 import dataclasses
 import os
 from pathlib import Path
@@ -8,7 +9,9 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from spotting.runs import settings
+from spotting.runs import layout
+from spotting.runs.config import load_config, locate_prepared, read_transform
+from spotting.runs.setup import chunk_frames, make_network, variable_shapes
 from spotting.training.checkpoints import Checkpoints
 from spotting.data.dataset import DESCRIPTION_FILE, FEATURE_SETS, Dataset, describe_dataset
 from spotting.data.transforms import Normalization, fit_once, transformed
@@ -57,33 +60,30 @@ def load_run(workdir: str | os.PathLike) -> TrainedRun:
         trained on normalised features and neither the data nor what was fitted on it is there.
     """
     workdir = Path(workdir)
-    seeds = sorted(path.parent.name for path in workdir.glob(f"seed_*/{settings.CONFIG_FILE}"))
+    seeds = layout.list_seeds(workdir)
     if seeds:
         raise InputError(f"{workdir}: holds several trainings; name one: {', '.join(seeds)}")
-    config = settings.load(workdir)
-    source, transform = _describe(config, workdir), settings.transform(config)
+    config = load_config(workdir)
+    source, transform = _describe(config, workdir), read_transform(config)
     if transform.concatenate:
         raise InputError(f"{workdir}: was trained on several feature sets joined; only one works")
     dataset = transformed(source, transform)
-    normalization = fit_once(source, transform, settings.prepared_dir(config, source))
-    chunk_frames = settings.check_chunk(config, dataset.frame_rate)
+    normalization = fit_once(source, transform, locate_prepared(config, source))
+    frames = chunk_frames(config, dataset.frame_rate)
 
-    def model(kind: str) -> Model:
-        network = settings.network(config, kind, len(dataset.classes))
-        shapes = settings.variable_shapes(config, dataset, kind)
+    def load_model(kind: str) -> Model:
+        network = make_network(config, kind, len(dataset.classes))
+        shapes = variable_shapes(config, dataset, kind)
         # Told where to go, arrays need not go where they were when they were saved.
         here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         template = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), shapes
         )
-        keeper = Checkpoints(workdir / "checkpoints" / kind)
-        try:
-            return Model(network, keeper.restore("best", template))
-        finally:
-            keeper.close()
+        with contextlib.closing(Checkpoints(layout.locate_checkpoints(workdir, kind))) as checkpoints:
+            return Model(network, checkpoints.restore("best", template))
 
-    models = [model(kind) for kind in ("confidence", "displacement")]
-    return TrainedRun(workdir, config, source, dataset, normalization, chunk_frames, *models)
+    models = [load_model(kind) for kind in ("confidence", "displacement")]
+    return TrainedRun(workdir, config, source, dataset, normalization, frames, *models)
 
 
 def _describe(config: ConfigDict, workdir: Path) -> Dataset:
@@ -92,8 +92,8 @@ def _describe(config: ConfigDict, workdir: Path) -> Dataset:
     root = Path(config.data.root)
     if config.data.simulated and not config.data.root:
         # A run of several seeds has one season for all.
-        root = next((p for p in (workdir, workdir.parent) if (p / "season").is_dir()), workdir)
-        root /= "season"
+        root = next((p for p in (workdir, workdir.parent) if (p / layout.SEASON).is_dir()), workdir)
+        root /= layout.SEASON
     if (workdir / DESCRIPTION_FILE).is_file():
         return dataclasses.replace(describe_dataset(workdir, features), root=root)
     if not root.is_dir() and features not in FEATURE_SETS:

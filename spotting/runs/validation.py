@@ -1,134 +1,139 @@
-"""Scoring parameters on the validation split while they are trained."""
+"""Predictions for a split, and scores of parameters on the validation split during training."""
 
-import functools
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from ml_collections import ConfigDict
 
-from spotting.scoring import figures as evaluation, metrics
-from spotting.inference import chunks as inference, on_device as split_inference
-from spotting.runs import settings
-from spotting import timing
 from spotting.data.halves import Half
-from spotting.training.loop import Validate
-from spotting.runs.matches import Matches
-from spotting.inference.postprocessing import Suppression, score_map
+from spotting.inference import chunks, on_device
+from spotting.inference.postprocessing import Suppression
+from spotting.notation import Confidence, Displacement
+from spotting.runs import memory
+from spotting.runs.setup import Setup, target_radius
+from spotting.scoring import figures, windows
+from spotting.training.objectives import KINDS
 
-_SHARE = 0.25  # of an accelerator's memory that the features of a split may take
 
-SpotHalves = Callable[[Any], list[np.ndarray]]
+class SplitPredictor:
+    """Predicts halves with the parameters of a kind of model, as often as it is called.
 
-
-def make_validation(
-    config: ConfigDict, matches: Matches, kind: str, best_confidence: Callable[[int], Any]
-) -> Validate | None:
-    """What scores parameters on the validation split; None if there is no such split.
-
-    Confidence is judged by loose average-mAP at the final window; displacement by average-mAP over
-    1 to 10 s at a narrow window, on the scores of the best confidence model.
-
-    Args:
-      config: of the experiment.
-      matches: the data.
-      kind: of the model that is trained.
-      best_confidence: index of a training to the parameters of its confidence model.
+    On accelerators that have the memory the features stay there between calls.
     """
-    halves = matches.splits.get("valid")
-    if not halves:
-        return None
-    rate = matches.dataset.frame_rate
-    truth = evaluation.truths(halves, matches.classes)
-    border = config.inference.valid_border
-    spot = make_spotting(config, matches, kind, halves, border)
-    if kind == "confidence":
-        windows, tolerances = tuple(config.postprocessing.window), metrics.LOOSE
-    else:
-        windows, tolerances = (config.postprocessing.displacement_window,), metrics.MEDIUM
-    suppression = Suppression("hard", windows)
 
-    @functools.cache
-    def confidence(index: int) -> list[np.ndarray]:
-        spot_confidence = make_spotting(config, matches, "confidence", halves, border)
-        return spot_confidence(best_confidence(index))
+    def __init__(self, setup: Setup, kind: str, halves: Sequence[Half], border: float):
+        """Places the features where they fit.
 
-    def pairs(index: int, params: Any) -> list[tuple[np.ndarray, np.ndarray | None]]:
-        outputs = spot(params)
-        if kind == "confidence":
-            return [(scores, None) for scores in outputs]
-        return list(zip(confidence(index), outputs, strict=True))
+        Args:
+          setup: of the experiment.
+          kind: of the model.
+          halves: to predict.
+          border: seconds of each chunk's predictions that are dropped on either side.
+        """
+        self._network = setup.make_network(kind)
+        self._unit = KINDS[kind].unit(
+            target_radius(setup.config, kind, setup.matches.dataset.frame_rate)
+        )
+        self._halves, self._frames = halves, setup.chunk_frames
+        self._border = setup.border_frames(border)
+        longest = max(half.num_frames for half in halves)
+        self._chunks = chunks.balanced_chunks(
+            longest, self._frames, self._border, setup.config.inference.segment_chunks
+        )
+        devices = jax.local_devices()[: len(halves)]
+        dtype = setup.config.model.dtype
+        frames = sum(half.num_frames for half in halves)
+        self._shares = None
+        if memory.fits_on_devices(frames, setup.matches.dataset.feature_dim, dtype, devices):
+            features = [half.load() for half in halves]
+            self._shares = on_device.place(
+                features, self._frames, self._border, self._chunks, jnp.dtype(dtype), devices
+            )
 
-    def score(predictions: Sequence[tuple[np.ndarray, np.ndarray | None]]) -> float:
-        maps = [score_map(*pair, rate, suppression) for pair in predictions]
-        spots = metrics.spots_from_score_maps(maps, rate)
-        return metrics.average_map(truth, spots, len(matches.classes), tolerances)["all"].map
-
-    def validate(members: list[Any]) -> Callable[[], list[float]]:
-        predictions = [pairs(index, params) for index, params in enumerate(members)]
-
-        def scores() -> list[float]:
-            with jax.default_device(_host()):
-                return [score(one) for one in predictions]
-
-        return scores
-
-    return validate
-
-
-def make_spotting(
-    config: ConfigDict,
-    matches: Matches,
-    kind: str,
-    halves: Sequence[Half],
-    border_seconds: float,
-) -> SpotHalves:
-    """A function of parameters that spots halves, which may be called for many.
-
-    Its results are predictions [N, K] of each half: confidences in [0, 1], or displacements in
-    frames. On accelerators that have the memory the features stay there between calls.
-    """
-    rate = matches.dataset.frame_rate
-    chunk_frames = settings.check_chunk(config, rate)
-    border = timing.border_frames(border_seconds, config.inference.min_kept, rate, chunk_frames)
-    longest = max(half.num_frames for half in halves)
-    chunks = inference.balanced_chunks(
-        longest, chunk_frames, border, config.inference.segment_chunks
-    )
-    model = settings.network(config, kind, len(matches.classes))
-    radius = timing.frames(config.anchors.displacement_radius, rate)
-    unit = radius if kind == "displacement" else 1.0
-    devices = jax.local_devices()[: len(halves)]
-    dtype = jnp.dtype(config.model.dtype)
-    if _fits(halves, matches.dataset.feature_dim * dtype.itemsize, devices):
-        features = [half.load() for half in halves]
-        shares = split_inference.place(features, chunk_frames, border, chunks, dtype, devices)
-
-        def spot_all(params: Any) -> list[np.ndarray]:
-            return split_inference.spot_split(model, params, shares, chunk_frames)
-
-    else:
-
-        def spot_all(params: Any) -> list[np.ndarray]:
-            return [
-                inference.spot_half(model, params, half.load(), chunk_frames, border, chunks)
-                for half in halves
+    def __call__(self, params: Any) -> list[Confidence] | list[Displacement]:
+        """[N, K] of each half: confidences in [0, 1], or displacements in frames."""
+        network = self._network
+        if self._shares is not None:
+            outputs = on_device.spot_split(network, params, self._shares, self._frames)
+        else:
+            outputs = [
+                chunks.spot_half(
+                    network, params, half.load(), self._frames, self._border, self._chunks
+                )
+                for half in self._halves
             ]
-
-    return lambda params: [unit * outputs for outputs in spot_all(params)]
-
-
-def _fits(halves: Sequence[Half], frame_bytes: int, devices: Sequence[jax.Device]) -> bool:
-    """Whether the features are worth keeping on the devices; a CPU reads them where they are."""
-    if devices[0].platform == "cpu":
-        return False
-    needed = sum(half.num_frames for half in halves) * frame_bytes / len(devices)
-    return needed < _SHARE * devices[0].memory_stats()["bytes_limit"]
+        return [self._unit * values for values in outputs]
 
 
-def _host() -> jax.Device | None:
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+    """Confidences of a split's halves, and displacements where there are any."""
+
+    confidence: list[Confidence]
+    displacement: list[Displacement] | None
+
+
+class Validation:
+    """Scores parameters of one kind of model on the validation split.
+
+    Confidence is judged by loose average-mAP with the final window; displacement by average-mAP
+    over 1 to 10 s with a narrow window, on the scores of the best confidence model.
+    """
+
+    def __init__(self, setup: Setup, kind: str, restore_confidence: Callable[[int], Any]):
+        """Reads the truth, and places the features.
+
+        Args:
+          setup: of the experiment, which has a validation split.
+          kind: of the model that is trained.
+          restore_confidence: index of a training to the parameters of its confidence model.
+        """
+        self._setup, self._kind = setup, kind
+        self._halves = setup.matches.splits["valid"]
+        self._truth = figures.truths(self._halves, setup.matches.classes)
+        self._predict = self._make_predictor(kind)
+        self._restore_confidence = restore_confidence
+        self._confidence: dict[int, list[Confidence]] = {}
+        values = setup.config.postprocessing
+        window = (values.displacement_window,) if KINDS[kind].narrow_window else values.window
+        self._suppression = Suppression("hard", tuple(window))
+
+    def predict(self, params: Mapping[int, Any]) -> dict[int, Predictions]:
+        """The devices' part: predictions with the parameters of each training, by its index."""
+        return {index: self._predict_one(index, each) for index, each in params.items()}
+
+    def score(self, predictions: Mapping[int, Predictions]) -> dict[int, float]:
+        """The host's part: average-mAP of each training's predictions, 0 to 1."""
+        with jax.default_device(_get_host()):
+            return {index: self._score_one(each) for index, each in predictions.items()}
+
+    def _predict_one(self, index: int, params: Any) -> Predictions:
+        outputs = self._predict(params)
+        if self._kind == "confidence":
+            return Predictions(outputs, None)
+        if index not in self._confidence:
+            predict = self._make_predictor("confidence")
+            self._confidence[index] = predict(self._restore_confidence(index))
+        return Predictions(self._confidence[index], outputs)
+
+    def _score_one(self, predictions: Predictions) -> float:
+        return windows.average_map(
+            predictions.confidence,
+            predictions.displacement or [None] * len(self._halves),
+            self._truth,
+            self._setup.matches.dataset.frame_rate,
+            self._suppression,
+            KINDS[self._kind].measure,
+        ).map
+
+    def _make_predictor(self, kind: str) -> SplitPredictor:
+        border = self._setup.config.inference.valid_border
+        return SplitPredictor(self._setup, kind, self._halves, border)
+
+
+def _get_host() -> jax.Device | None:
     """The CPU, unless JAX was started without."""
     try:
         return jax.local_devices(backend="cpu")[0]

@@ -141,3 +141,11 @@ def table(result: dict[str, Any], split: str) -> str:
     for name, values in result["with_displacement"]["per_class"].items():
         lines.append(figures_row(f"  {name}", values))
     return "\n".join(lines)
+
+
+def summarize(scores: dict[str, Any]) -> dict[str, Any]:
+    """A split's part of metrics.json without its classes."""
+    return {
+        variant: {key: values[key] for key in ("loose", "tight")}
+        for variant, values in scores.items()
+    }

@@ -8,7 +8,7 @@ from spotting.inference.postprocessing import Suppression, score_map
 from spotting.scoring import metrics
 from spotting.scoring.metrics import Truths
 
-TOLERANCES = {"loose": metrics.LOOSE, "tight": metrics.TIGHT}
+TOLERANCES = {"loose": metrics.LOOSE, "tight": metrics.TIGHT, "medium": metrics.MEDIUM}
 
 
 def average_map(

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
 from spotting.base.files import atomic_file
-from spotting.runs import config as ranges
+from spotting.runs.config import flatten
 
 _LEFT_OUT = ("scale_note", "tune.")  # of the config that is written
 
@@ -117,10 +117,10 @@ def config_file(chosen: ConfigDict, workdir: Path) -> str:
     """A config file of the values chosen: what differs from configs/common.py."""
     from configs import common
 
-    usual = ranges.flatten(common.get_config().to_dict())
+    usual = flatten(common.get_config().to_dict())
     changes = [
         f"    config.{name} = {value!r}"
-        for name, value in ranges.flatten(chosen.to_dict()).items()
+        for name, value in flatten(chosen.to_dict()).items()
         if not name.startswith(_LEFT_OUT) and usual.get(name) != value
     ]
     return "\n".join(

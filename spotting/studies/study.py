@@ -22,8 +22,8 @@ from spotting.base.logs import log
 from spotting.data.halves import open_dataset
 from spotting.reporting import paper
 from spotting.reporting.runs import spread
-from spotting.runs import config as ranges
-from spotting.runs import settings
+from spotting.runs.config import check_config, flatten, is_free
+from spotting.runs.setup import chunk_frames
 
 # Has words of its own in a row's note, or leaves its figures as they are.
 _NOT_NOTED = (
@@ -100,10 +100,10 @@ def row_config(study: ConfigDict, spec: str) -> ConfigDict:
         working folder or from this project.
     """
     config = load_config(spec)
-    own = ranges.flatten(config.to_dict())
+    own = flatten(config.to_dict())
     given = {
         name: value
-        for name, value in ranges.flatten(study.to_dict()).items()
+        for name, value in flatten(study.to_dict()).items()
         if name in own and value is not None
     }
     config.update_from_flattened_dict(given)
@@ -137,11 +137,12 @@ def _resize(model: ConfigDict, width: float, depth: float) -> None:
         raise InputError(f"config.scale is {width} by {depth}; both must be greater than 0")
     # The projection stays: it would otherwise also take features that it leaves alone.
     model.reduction = tuple(max(1, round(width * units)) for units in model.reduction)
-    head_size = model.width // model.num_heads
-    model.num_heads = max(1, round(width * model.num_heads))
-    model.width = model.num_heads * head_size
-    model.mlp_dim = max(1, round(width * model.mlp_dim))
-    model.layers = max(1, round(depth * model.layers))
+    sizes = model.transformer
+    head_size = sizes.width // sizes.num_heads
+    sizes.num_heads = max(1, round(width * sizes.num_heads))
+    sizes.width = sizes.num_heads * head_size
+    sizes.mlp_dim = max(1, round(width * sizes.mlp_dim))
+    sizes.layers = max(1, round(depth * sizes.layers))
 
 
 def _scale_notes(config: ConfigDict, changed: dict[str, Any], scale: ConfigDict) -> list[str]:
@@ -153,7 +154,7 @@ def _scale_notes(config: ConfigDict, changed: dict[str, Any], scale: ConfigDict)
         notes.append(f"transformers at {Fraction(scale.depth).limit_denominator(64)} depth")
     notes += paper.scale_notes(config.training.epochs, config.training.chunks_per_epoch)
     for name, value in changed.items():
-        if name not in _NOT_NOTED and not settings.is_free(name):
+        if name not in _NOT_NOTED and not is_free(name):
             notes.append(f"{name}={value}")
     notes.append(paper.seeds_note(len(config.seeds), len(config.seeds)))
     return [note for note in notes if note]
@@ -166,11 +167,11 @@ def _check(rows: Sequence[Row]) -> None:
     errors = {}
     for row in rows:
         try:
-            ranges.check(row.config)
+            check_config(row.config)
             if not row.config.data.simulated:
                 data = row.config.data
                 dataset = open_dataset(data.root or None, data.features or None)
-                settings.check_chunk(row.config, data.resample or dataset.frame_rate)
+                chunk_frames(row.config, data.resample or dataset.frame_rate)
         except InputError as error:
             errors[row.name] = error
     if len(errors) == len(rows):

@@ -141,6 +141,6 @@ def stack(trees: list[Any]) -> Any:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
-def num_parameters(params: Any) -> int:
+def count_parameters(params: Any) -> int:
     """How many numbers a tree of parameters holds."""
     return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params))

@@ -1,13 +1,11 @@
-"""Training one of the two models: the step, the epoch, and the loop around them.
+"""Training one model: the step, and the epoch as a scan of it.
 
 `train_step` is a pure function. An epoch over a resident split is one compiled scan of it; with a
 streaming loader it is called once per batch. The randomness of a step, chunks and mixup alike,
-follows from the seed's key and the step's number alone, so a resumed run goes on with the same
-sequence.
+follows from the seed's key and the step's number alone, so a resumed run sees the same sequence.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
@@ -15,11 +13,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from spotting.anchors import AnchorTargets, ClassWeights, encode_confidence, encode_displacement
 from spotting.data.resident import Batch, ResidentSplit, cut, sample_positions
-from spotting.models.network import Network
-from spotting.notation import Array
-from spotting.training import losses, mixup
+from spotting.notation import Array, ChunkFeatures, LossWeights, Targets
+from spotting.training import mixup
+from spotting.training.objectives import Objective
 from spotting.training.optimizer import adam_with_decay
 from spotting.training.sam import sam
 
@@ -36,40 +33,6 @@ class Hyper(NamedTuple):
     weight_decay: float | Array
     rho: float | Array
     mixup_alpha: float | Array
-
-
-@dataclasses.dataclass(frozen=True)
-class Objective:
-    """What a model is trained for.
-
-    Attributes:
-      model: the network; its kind says which loss.
-      encode: int16 offsets [B, T, K] to targets and loss weights.
-      loss: (outputs, targets, weights) to a scalar.
-    """
-
-    model: Network
-    encode: Callable[[Array], AnchorTargets]
-    loss: Callable[[Array, Array, Array], Array]
-
-
-def make_objective(
-    model: Network, radius: float, weights: ClassWeights, huber_threshold: float = 0.5
-) -> Objective:
-    """The objective of the confidence or of the displacement model.
-
-    Args:
-      model: the network.
-      radius: target radius in frames, of the model's kind.
-      weights: class weights, of the model's kind.
-      huber_threshold: of the displacement loss.
-    """
-    if model.kind == "confidence":
-        encode = functools.partial(encode_confidence, radius=radius, weights=weights)
-        return Objective(model, encode, losses.confidence_loss)
-    encode = functools.partial(encode_displacement, radius=radius, weights=weights)
-    loss = functools.partial(losses.displacement_loss, threshold=huber_threshold)
-    return Objective(model, encode, loss)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,20 +80,24 @@ class StepMetrics(NamedTuple):
     grad_norm: Array
 
 
-def init_state(seed: int | Array, objective: Objective, chunk_shape: tuple[int, int]) -> TrainState:
+def init_state(
+    seed: int | Array,
+    objective: Objective,
+    chunk_shape: tuple[int, int],
+    tx: optax.GradientTransformation,
+) -> TrainState:
     """A fresh state.
 
     Args:
       seed: determines initialisation, chunks and mixup.
-      objective: whose model to initialise.
+      objective: whose network to initialise.
       chunk_shape: (T, P).
+      tx: the optimiser.
     """
     params_key, key = jax.random.split(jax.random.key(seed))
     # Compiled as one program, not one for each shape of a weight.
-    params = jax.jit(objective.model.init)(params_key, jnp.zeros((1, *chunk_shape)))
-    # The optimiser's state has the same form whatever the hyper-parameters.
-    optimizer = make_optimizer(Hyper(0.0, 0.0, 0.0, 0.0), OptimizerSettings(1))
-    return TrainState(jnp.zeros([], jnp.int32), key, params, optimizer.init(params))
+    params = jax.jit(objective.network.init)(params_key, jnp.zeros((1, *chunk_shape)))
+    return TrainState(jnp.zeros([], jnp.int32), key, params, tx.init(params))
 
 
 def train_step(
@@ -138,38 +105,39 @@ def train_step(
     batch: Batch,
     key: Array,
     objective: Objective,
-    hyper: Hyper,
-    settings: OptimizerSettings,
+    tx: optax.GradientTransformationExtraArgs,
+    mixup_alpha: float | Array = 0.0,
     pick: Callable[[Array], Batch] | None = None,
 ) -> tuple[TrainState, StepMetrics]:
-    """One optimiser step, of two passes if hyper.rho is not 0.
+    """One optimiser step; two passes if `tx` is SAM's with a rho that is not 0.
 
     Args:
       state: before the step.
       batch: the chunks.
       key: for mixup; both of SAM's passes see the same draw.
       objective: what is trained for.
-      hyper: learning rate, weight decay, rho, alpha; no mixup if alpha is 0.
-      settings: of the optimiser.
+      tx: the optimiser, of `make_optimizer` or another whose update takes `grad_fn` and `value`
+        and whose state has `perturbed_loss` and `grad_norm`.
+      mixup_alpha: no mixup if it is the number 0.
       pick: gives the chunks of `batch` at some indices, for mixup. Without it they are taken from
-        `batch`, which moves features between devices if it is spread over several.
+        `batch`, which moves features between devices if it is sharded.
     """
-    features, targets, weights = _example(batch, objective)
-    if not (isinstance(hyper.mixup_alpha, int | float) and hyper.mixup_alpha == 0):
-        shares, partners = mixup.draw(key, features.shape[0], hyper.mixup_alpha)
+    features, targets, weights = _encode_batch(batch, objective)
+    if not (isinstance(mixup_alpha, int | float) and mixup_alpha == 0):
+        shares, partners = mixup.draw(key, features.shape[0], mixup_alpha)
         if pick is None:
             others = jax.tree.map(lambda array: array[partners], batch)
         else:
             others = pick(partners)
-        pairs = zip((features, targets, weights), _example(others, objective), strict=True)
+        pairs = zip((features, targets, weights), _encode_batch(others, objective), strict=True)
         features, targets, weights = (mixup.mix(own, other, shares) for own, other in pairs)
 
     @jax.value_and_grad
     def loss_and_grad(params: optax.Params) -> Array:
-        return objective.loss(objective.model.apply(params, features), targets, weights)
+        return objective.loss(objective.network.apply(params, features), targets, weights)
 
     loss, grads = loss_and_grad(state.params)
-    updates, opt_state = make_optimizer(hyper, settings).update(
+    updates, opt_state = tx.update(
         grads, state.opt_state, state.params, grad_fn=loss_and_grad, value=loss
     )
     params = optax.apply_updates(state.params, updates)
@@ -177,10 +145,10 @@ def train_step(
     return new_state, StepMetrics(loss, opt_state.perturbed_loss, opt_state.grad_norm)
 
 
-def _example(batch: Batch, objective: Objective) -> tuple[Array, Array, Array]:
+def _encode_batch(batch: Batch, objective: Objective) -> tuple[ChunkFeatures, Targets, LossWeights]:
     """Features in the dtype of the computation, targets, and loss weights."""
     targets, weights = objective.encode(batch.offsets)
-    features = batch.features.astype(objective.model.reduction.dtype)
+    features = batch.features.astype(objective.network.reduction.dtype)
     return features, targets, weights * batch.valid[..., None]
 
 
@@ -193,26 +161,27 @@ def step_keys(state: TrainState) -> tuple[Array, Array]:
 def train_epoch(
     state: TrainState,
     split: ResidentSplit,
-    hyper: Hyper,
     objective: Objective,
-    settings: OptimizerSettings,
+    tx: optax.GradientTransformationExtraArgs,
+    mixup_alpha: float | Array,
+    *,
     num_steps: int,
     batch_size: int,
     chunk_frames: int,
-    spread: Callable[[Tree], Tree] = lambda arrays: arrays,
+    shard: Callable[[Tree], Tree] = lambda arrays: arrays,
 ) -> tuple[TrainState, StepMetrics]:
     """An epoch over a resident split, as one scan.
 
     Args:
       state: before the epoch.
       split: where chunks are cut.
-      hyper: hyper-parameters.
       objective: what is trained for.
-      settings: of the optimiser.
+      tx: the optimiser, as for `train_step`.
+      mixup_alpha: as for `train_step`.
       num_steps: steps in the epoch.
       batch_size: B.
       chunk_frames: T.
-      spread: tells the compiler to spread arrays [B, ...] over devices, each of which has all of
+      shard: tells the compiler to shard arrays [B, ...] over devices, each of which has all of
         `split`.
 
     Returns:
@@ -224,9 +193,9 @@ def train_epoch(
         half, start = sample_positions(chunks_key, split.lengths, batch_size, chunk_frames)
 
         def pick(index: Array) -> Batch:
-            return spread(cut(split, *spread((half[index], start[index])), chunk_frames))
+            return shard(cut(split, *shard((half[index], start[index])), chunk_frames))
 
         batch = pick(jnp.arange(batch_size))
-        return train_step(state, batch, mixup_key, objective, hyper, settings, pick)
+        return train_step(state, batch, mixup_key, objective, tx, mixup_alpha, pick)
 
     return jax.lax.scan(body, state, None, length=num_steps)
