@@ -68,7 +68,8 @@ def tiny_config(root: Path) -> ConfigDict:
     """A training of seconds, with all that the method has."""
     config = common.get_config()
     config.data.update(root=str(root), features="")
-    config.model.update(reduction=(16, 8), levels=2)
+    config.model.reduction = (16, 8)
+    config.model.unet.levels = 2
     config.confidence.update(rho=0.2, mixup_alpha=1.0)
     config.displacement.rho = 0.2
     config.anchors.chunk = 16.0

@@ -18,6 +18,7 @@ from spotting.models.network import build_network
 from spotting.training import step as training
 from spotting.training.checkpoints import stack
 from spotting.training.loop import make_run_epoch
+from spotting.training.objectives import make_objective
 
 SEEDS, BATCH, CHUNK, FEATURES, CLASSES = 2, 16, 8, 16, 3
 HYPER = training.Hyper(learning_rate=1e-3, weight_decay=1e-4, rho=0.2, mixup_alpha=1.0)
@@ -29,7 +30,8 @@ def compile_and_run(devices: int) -> tuple[training.TrainState, float]:
         "confidence", CLASSES, "transformer", 32, (16, 8), layers=1, width=16, mlp_dim=32
     )
     weights = ClassWeights(np.ones(CLASSES, np.float32), np.ones(CLASSES, np.float32))
-    objective = training.make_objective(model, 3.0, weights)
+    objective = make_objective(model, 3.0, weights)
+    tx = training.make_optimizer(HYPER, training.OptimizerSettings(num_steps=10))
     rng = np.random.default_rng(0)
     split = resident.concatenate(
         [rng.standard_normal((length, FEATURES)) for length in (40, 60, 5)],
@@ -39,13 +41,19 @@ def compile_and_run(devices: int) -> tuple[training.TrainState, float]:
     mesh = parallel.make_mesh(devices, BATCH)
 
     def train_epoch(state, own, split):
-        spread = functools.partial(parallel.spread, mesh)
-        settings = training.OptimizerSettings(num_steps=10)
         return training.train_epoch(
-            state, split, HYPER, objective, settings, 3, BATCH, CHUNK, spread
+            state,
+            split,
+            objective,
+            tx,
+            HYPER.mixup_alpha,
+            num_steps=3,
+            batch_size=BATCH,
+            chunk_frames=CHUNK,
+            shard=functools.partial(parallel.shard, mesh),
         )
 
-    states = [training.init_state(seed, objective, (CHUNK, FEATURES)) for seed in range(SEEDS)]
+    states = [training.init_state(seed, objective, (CHUNK, FEATURES), tx) for seed in range(SEEDS)]
     arguments = parallel.replicate(mesh, (stack(states), {}, split))
     compiled = make_run_epoch(train_epoch, SEEDS, mesh).lower(*arguments).compile()
     states, metrics = compiled(*arguments)

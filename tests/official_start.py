@@ -26,7 +26,7 @@ from spotting.base import cli  # noqa: E402
 from spotting.base.errors import InputError  # noqa: E402
 from spotting.data.dataset import describe_dataset  # noqa: E402
 from spotting.models.keras_names import HEADS  # noqa: E402
-from spotting.runs import settings  # noqa: E402
+from spotting.runs.setup import chunk_frames  # noqa: E402
 
 _FLAGS = cli.new_flags("Which network and data it is for.")
 flags.DEFINE_list("seeds", ["1"], "Seeds of Keras.", flag_values=_FLAGS)
@@ -41,7 +41,7 @@ def main() -> int:
     dataset = describe_dataset(config.data.root, config.data.features or None)
     if config.model.trunk != "unet" or dataset.feature_dim > config.model.projection:
         raise InputError("only for U-nets on features that need no projection")
-    frames = settings.check_chunk(config, dataset.frame_rate)
+    frames = chunk_frames(config, dataset.frame_rate)
     sizes = frames, dataset.feature_dim, len(dataset.classes), config.model.reduction
     folder = Path(_FLAGS.output)
     folder.mkdir(parents=True, exist_ok=True)

@@ -23,13 +23,13 @@ from spotting.anchors import AnchorTargets
 from spotting.data.resident import Batch
 from spotting.models.keras_names import HEADS, from_keras, kind_of, to_keras
 from spotting.models.network import Network
-from spotting.runs import settings
+from spotting.runs.setup import make_network
 from spotting.training import losses
+from spotting.training.objectives import Objective
 from spotting.training.optimizer import linear_decay
 from spotting.training.sam import sam
 from spotting.training.step import (
     Hyper,
-    Objective,
     OptimizerSettings,
     TrainState,
     make_optimizer,
@@ -101,7 +101,7 @@ def check_full(folder: Folder, name: str, report: Report) -> None:
     first_values = [array.flat[0] for array in weights.values()]
     report.relative(f"{name}/first_values", first_values, arrays["first_values"], 1e-6)
 
-    model = settings.network(FULL_SIZE[size], KINDS[kind], num_classes)
+    model = make_network(FULL_SIZE[size], KINDS[kind], num_classes)
     num_features = weights[names[0]].shape[1]
     chunks = _generator(arrays["x_seed"]).standard_normal((2, frames, num_features))
     template = _shapes(model, chunks.shape[1:])
@@ -121,16 +121,16 @@ def check_training(folder: Folder, name: str, report: Report) -> None:
     hyper = Hyper(float(arrays["lr0"]), float(arrays["wd0"]), rho, mixup_alpha=0.0)
     num_steps = int(arrays["steps_per_epoch"] * arrays["linear_epochs"])
     optimizer = OptimizerSettings(num_steps, sam_eps=float(arrays["sam_eps"]))
+    tx = make_optimizer(hyper, optimizer)
     _check_sam_gradients(arrays, name, model, params, rho, report)
 
     @jax.jit
     def step_on(state: TrainState, features: Any, targets: Any, weights: Any) -> tuple:
         batch = Batch(features, None, np.ones(features.shape[:2], bool))
         objective = Objective(model, lambda _: AnchorTargets(targets, weights), _loss(model.kind))
-        return train_step(state, batch, None, objective, hyper, optimizer)
+        return train_step(state, batch, None, objective, tx)
 
-    opt_state = make_optimizer(hyper, optimizer).init(params)
-    state = TrainState(jnp.zeros([], jnp.int32), None, params, opt_state)
+    state = TrainState(jnp.zeros([], jnp.int32), None, params, tx.init(params))
     for step in range(sum(key.startswith("lr_step") for key in arrays)):
         for key, start in (("lr", hyper.learning_rate), ("wd", hyper.weight_decay)):
             ours = linear_decay(start, optimizer.end_fraction, num_steps)(step)
@@ -222,9 +222,9 @@ def _check_statistics(
 def _initial_weights(size: str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
     """Draws of all weights of a full-size model, [draws, ...] each, in Keras layout."""
     num_classes = shapes[f"{HEADS[kind_of(shapes)]}/bias:0"][0]
-    model = settings.network(FULL_SIZE[size], kind_of(shapes), num_classes)
+    model = make_network(FULL_SIZE[size], kind_of(shapes), num_classes)
     positions = (shape for key, shape in shapes.items() if "position_embeddings" in key)
-    frames = next(positions, (2 ** FULL_SIZE[size].model.levels,))[0]
+    frames = next(positions, (2 ** FULL_SIZE[size].model.unet.levels,))[0]
     chunk = jax.ShapeDtypeStruct((1, frames, next(iter(shapes.values()))[1]), jnp.float32)
     draws = [
         to_keras(model.lazy_init(jax.random.key(seed), chunk), model.kind)
@@ -258,16 +258,16 @@ def _small_model(arrays: Arrays, num_classes: int) -> Network:
     config = common.get_config()
     config.model.reduction = (16 * args["width"], 4 * args["width"])
     if args["backbone"] == "unet":
-        config.model.levels = args["unet_layers_end"]
+        config.model.unet.levels = args["unet_layers_end"]
     else:
-        config.model.update(
-            trunk="transformer",
+        config.model.trunk = "transformer"
+        config.model.transformer.update(
             layers=args["transformer_hidden_layers"],
             width=args["transformer_hidden_size"],
             num_heads=args["transformer_attention_heads"],
             mlp_dim=args["transformer_intermediate_size"],
         )
-    return settings.network(config, kind_of(arrays["weight_names"].tolist()), num_classes)
+    return make_network(config, kind_of(arrays["weight_names"].tolist()), num_classes)
 
 
 def _shapes(model: Network, chunk_shape: tuple[int, ...]) -> Any:

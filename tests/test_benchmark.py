@@ -11,7 +11,7 @@ from spotting import benchmark
 from spotting.base import cli
 from spotting.base.errors import InputError
 from spotting.benchmarks import device, row, scoring, work
-from spotting.runs import settings
+from spotting.runs.setup import chunk_frames, make_network
 
 
 def test_products_are_counted():
@@ -30,8 +30,8 @@ def test_products_are_counted():
 def test_work_of_the_paper_s_networks(config, gigaflop):
     config = config.get_config()
     dataset = row.describe(config)
-    model = settings.network(config, "confidence", len(dataset.classes))
-    shape = (1, settings.check_chunk(config, dataset.frame_rate), dataset.feature_dim)
+    model = make_network(config, "confidence", len(dataset.classes))
+    shape = (1, chunk_frames(config, dataset.frame_rate), dataset.feature_dim)
     chunks = jax.ShapeDtypeStruct(shape, jnp.float32)
     params = jax.eval_shape(model.init, jax.random.key(0), chunks)
     program = jax.jit(model.apply).trace(params, chunks)

@@ -11,14 +11,14 @@ from spotting.base.errors import InputError
 from spotting.base.files import write_json_atomic
 from spotting.import_keras import import_models, read_weights
 from spotting.models.keras_names import from_keras, kind_of, to_keras
-from spotting.runs import settings
+from spotting.runs.setup import make_network
 from spotting.runs.trained import load_run
 
 T, P, K = 16, 12, 3
-UNET = {"trunk": "unet", "levels": 2, "reduction": (16, 8)}
+UNET = {"trunk": "unet", "unet": {"levels": 2}, "reduction": (16, 8)}
 TRANSFORMER = {
     **{"trunk": "transformer", "reduction": (16, 8)},
-    **{"layers": 2, "width": 8, "num_heads": 2, "mlp_dim": 16},
+    "transformer": {"layers": 2, "width": 8, "num_heads": 2, "mlp_dim": 16},
 }
 CHUNKS = np.random.default_rng(0).standard_normal((2, T, P)).astype(np.float32)
 
@@ -46,7 +46,7 @@ def write_h5(tmp_path, config_of):
     h5py = pytest.importorskip("h5py")
 
     def write(sizes, kind):
-        network = settings.network(config_of(sizes), kind, K)
+        network = make_network(config_of(sizes), kind, K)
         shapes = jax.eval_shape(network.init, jax.random.key(0), CHUNKS)
         generator = np.random.default_rng(1)
         params = jax.tree.map(lambda leaf: generator.standard_normal(leaf.shape, "f"), shapes)
@@ -220,7 +220,7 @@ def test_keras_and_its_weights_here_give_equal_outputs(config_of, keras_models, 
     for name, sizes, kind in (("unet", UNET, "confidence"), ("te", TRANSFORMER, "displacement")):
         weights = read_weights(root / name / form)
         assert kind_of(weights) == kind
-        network = settings.network(config_of(sizes), kind, K)
+        network = make_network(config_of(sizes), kind, K)
         template = jax.eval_shape(network.init, jax.random.key(0), CHUNKS)
         ours = jax.jit(network.apply)(from_keras(weights, template, kind), CHUNKS)
         np.testing.assert_allclose(ours, outputs[name], rtol=1e-4, atol=1e-5)

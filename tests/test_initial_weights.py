@@ -11,9 +11,10 @@ from conftest import CLASSES, tiny_config
 from spotting import experiment
 from spotting.base.errors import InputError
 from spotting.models.keras_names import to_keras
-from spotting.runs import initial_weights, settings
-from spotting.runs.folders import KINDS
+from spotting.runs.initial_weights import read_initial_weights
+from spotting.runs.setup import make_network
 from spotting.runs.trained import load_run
+from spotting.training.objectives import KINDS
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def standing_still(tiny_dataset):
 
 def fresh(run, kind="confidence", classes=CLASSES):
     """Drawn variables, of the run's network but for the classes."""
-    network = settings.network(run.config, kind, len(classes))
+    network = make_network(run.config, kind, len(classes))
     features = np.zeros((1, run.chunk_frames, run.dataset.feature_dim), np.float32)
     return jax.jit(network.init)(jax.random.key(5), features)
 
@@ -72,7 +73,7 @@ def test_a_training_under_way_needs_them_no_more(run, standing_still, tmp_path):
 def test_known_classes_keep_their_head(run, capsys):
     classes = ("Goal", "Foul", "Throw-in", "Offside")
     drawn = fresh(run, classes=classes)
-    params = initial_weights.read(run.workdir, "confidence", drawn, classes)
+    params = read_initial_weights(run.workdir, "confidence", drawn, classes)
     assert_equal(params["params"]["trunk"], run.confidence.params["params"]["trunk"])
     new, own, old = (
         tree["params"]["head"]["kernel"] for tree in (params, drawn, run.confidence.params)
@@ -85,7 +86,7 @@ def test_known_classes_keep_their_head(run, capsys):
 def test_an_official_model_of_other_classes_gives_no_head(run, tmp_path):
     write_h5(tmp_path / "model.h5", run.confidence.params, "confidence")
     drawn = fresh(run, classes=("Goal", "Corner"))
-    params = initial_weights.read(tmp_path / "model.h5", "confidence", drawn, ("Goal", "Corner"))
+    params = read_initial_weights(tmp_path / "model.h5", "confidence", drawn, ("Goal", "Corner"))
     assert_equal(params["params"]["head"], drawn["params"]["head"])
     assert_equal(params["params"]["reduction"], run.confidence.params["params"]["reduction"])
 

@@ -7,7 +7,7 @@ import pytest
 from configs import te_base_resnet_pca, te_small_resnet_pca, unet_combination, unet_resnet_pca
 from spotting.models.layers import Conv3, Dense, Upsample2, max_pool2
 from spotting.models.network import build_network
-from spotting.runs import settings
+from spotting.runs.setup import make_network
 from spotting.training.checkpoints import count_parameters
 
 TINY_UNET = {"trunk": "unet", "projection": 512, "reduction": (16, 8), "levels": 2}
@@ -28,7 +28,7 @@ CHUNKS = jax.random.normal(jax.random.key(0), (2, 8, 12))  # B, T, P
     ],
 )
 def test_full_size_models_have_the_paper_s_parameters(config, chunk_shape, count):
-    model = settings.network(config.get_config(), "confidence", 17)
+    model = make_network(config.get_config(), "confidence", 17)
     chunks = jnp.zeros((1, *chunk_shape))
     params = jax.eval_shape(model.init, jax.random.key(0), chunks)
     assert count_parameters(params) == count

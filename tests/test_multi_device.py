@@ -14,9 +14,9 @@ import pytest
 from conftest import tiny_config, write_dataset
 
 from spotting import experiment
-from spotting.runs.folders import KINDS
 from spotting.runs.trained import load_run
 from spotting.training.checkpoints import Checkpoints
+from spotting.training.objectives import KINDS
 
 HERE = Path(__file__).parent
 SECONDS = 300  # after which a program counts as hanging

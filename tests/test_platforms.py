@@ -13,6 +13,7 @@ from spotting.data import resident
 from spotting.inference import nms
 from spotting.models.network import build_network
 from spotting.training import step as training
+from spotting.training.objectives import make_objective
 
 PLATFORMS = ("cuda", "tpu")
 TRUNKS = {
@@ -29,16 +30,26 @@ def export(function, *arguments):
 def test_an_epoch_of_sam_and_mixup(trunk, dtype):
     network = build_network("confidence", 3, trunk, 16, (8, 8), dtype=dtype, **TRUNKS[trunk])
     ones = np.ones(3, np.float32)
-    objective = training.make_objective(network, 6.0, anchors.ClassWeights(ones, ones))
-    hyper, settings = training.Hyper(1e-3, 1e-4, 0.5, 2.0), training.OptimizerSettings(10)
-    state = jax.eval_shape(lambda: training.init_state(0, objective, (32, 16)))
+    objective = make_objective(network, 6.0, anchors.ClassWeights(ones, ones))
+    hyper = training.Hyper(1e-3, 1e-4, 0.5, 2.0)
+    tx = training.make_optimizer(hyper, training.OptimizerSettings(10))
+    state = jax.eval_shape(lambda: training.init_state(0, objective, (32, 16), tx))
     halves = [np.zeros((100, 16), np.float32)], [np.zeros((100, 3), np.int16)]
     split = jax.tree.map(jnp.asarray, resident.concatenate(*halves, 32, dtype))
 
     def epoch(step, key, params, opt_state, split):
         # Keys have no form outside a program.
         state = training.TrainState(step, jax.random.wrap_key_data(key), params, opt_state)
-        state, metrics = training.train_epoch(state, split, hyper, objective, settings, 2, 4, 32)
+        state, metrics = training.train_epoch(
+            state,
+            split,
+            objective,
+            tx,
+            hyper.mixup_alpha,
+            num_steps=2,
+            batch_size=4,
+            chunk_frames=32,
+        )
         return state.params, metrics
 
     key = jax.ShapeDtypeStruct((2,), jnp.uint32)

@@ -13,7 +13,8 @@ from spotting.models.layers import Dense
 from spotting.models.network import build_network
 from spotting.models.transformer import EncoderLayer, attention, gelu
 from spotting.training import mixup
-from spotting.training.step import Hyper, OptimizerSettings, init_state, make_objective, train_step
+from spotting.training.objectives import make_objective
+from spotting.training.step import Hyper, OptimizerSettings, init_state, make_optimizer, train_step
 
 ROUGH = jnp.bfloat16
 STEP = 2.0**-8  # the greatest relative error of one rounding to bfloat16
@@ -107,15 +108,20 @@ def test_a_bfloat16_step_is_near_a_float32_step(sizes):
         jnp.ones((chunks, frames), bool),
     )
     weights = ClassWeights(np.ones(classes, np.float32), np.ones(classes, np.float32))
-    hyper, settings = Hyper(1e-3, 1e-4, 0.0, 1.0), OptimizerSettings(10)
+    hyper = Hyper(1e-3, 1e-4, 0.0, 1.0)
+    tx = make_optimizer(hyper, OptimizerSettings(10))
 
     def step(dtype: jnp.dtype):
         objective = make_objective(
             build_network("confidence", classes, **sizes, dtype=dtype), 3.0, weights
         )
-        state = init_state(0, objective, (frames, width))
+        state = init_state(0, objective, (frames, width), tx)
         run = functools.partial(
-            train_step, objective=objective, hyper=hyper, settings=settings, key=jax.random.key(2)
+            train_step,
+            objective=objective,
+            tx=tx,
+            mixup_alpha=hyper.mixup_alpha,
+            key=jax.random.key(2),
         )
         return jax.jit(run)(state, batch)
 

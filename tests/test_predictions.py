@@ -7,6 +7,7 @@ import pytest
 from spotting.base.errors import InputError
 from spotting.data.halves import Half
 from spotting.runs import predictions
+from spotting.runs.layout import locate_predictions
 
 GAMES = ("league/a", "league/a|confidence", "1|conf|2")
 
@@ -17,7 +18,7 @@ def saved(tmp_path):
     rng = np.random.default_rng(0)
     halves = [Half(game, number, None, 4, ()) for game in GAMES for number in (1, 2)]
     scores, shifts = rng.random((2, len(halves), 4, 3), np.float32)
-    predictions.save(tmp_path, "valid", halves, scores, shifts)
+    predictions.save_predictions(tmp_path, "valid", halves, scores, shifts)
     keys = [(half.game, half.number) for half in halves]
     return dict(zip(keys, zip(scores, shifts, strict=True), strict=True)), tmp_path
 
@@ -36,7 +37,7 @@ def npy():
 
 def test_it_reads_what_it_saved_whatever_a_game_is_called(saved):
     expected, workdir = saved
-    found = predictions.load(workdir, "valid")
+    found = predictions.load_predictions(workdir, "valid")
     assert list(found) == list(expected)
     for half, (scores, shifts) in expected.items():
         np.testing.assert_array_equal(found[half].confidence, scores)
@@ -60,19 +61,19 @@ ONE = np.ones((4, 3), np.float32)
     ],
 )
 def test_what_is_not_a_runs_predictions(tmp_path, content, reason):
-    path = predictions.path_of(tmp_path, "test")
+    path = locate_predictions(tmp_path, "test")
     path.parent.mkdir()
     path.write_bytes(content)
     with pytest.raises(
         InputError, match=r"test\.npz: .*--mode=evaluate spot the matches"
     ) as caught:
-        predictions.load(tmp_path, "test")
+        predictions.load_predictions(tmp_path, "test")
     assert reason in str(caught.value)
 
 
 def test_no_damage_is_a_crash(saved):
     _, workdir = saved
-    path = predictions.path_of(workdir, "valid")
+    path = locate_predictions(workdir, "valid")
     sound = path.read_bytes()
     for position in range(0, len(sound), 61):
         for content in (
@@ -81,4 +82,4 @@ def test_no_damage_is_a_crash(saved):
         ):
             path.write_bytes(content)
             with contextlib.suppress(InputError):
-                predictions.load(workdir, "valid")
+                predictions.load_predictions(workdir, "valid")

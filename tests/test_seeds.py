@@ -10,12 +10,14 @@ from spotting import anchors
 from spotting.base import parallel
 from spotting.data import resident
 from spotting.models.network import build_network
-from spotting.runs import groups as seeds
-from spotting.runs.matches import read_matches
+from spotting.runs import feeding, memory
+from spotting.runs.folders import group_by_progress
 from spotting.runs.memory import Choice
+from spotting.runs.setup import make_setup
 from spotting.training import step as training
 from spotting.training.checkpoints import stack, unstack
 from spotting.training.loop import make_run_epoch
+from spotting.training.objectives import make_objective
 
 CHUNK, FEATURES, CLASSES, BATCH, STEPS = 16, 6, 2, 4, 6
 METHOD = training.Hyper(learning_rate=1e-3, weight_decay=2e-4, rho=0.5, mixup_alpha=2.0)
@@ -27,7 +29,7 @@ SETTINGS = training.OptimizerSettings(num_steps=2 * STEPS)
 def objective():
     model = build_network("confidence", CLASSES, "unet", 512, (16, 8), levels=1)
     weights = anchors.class_weights(np.full(CLASSES, 40), np.full(CLASSES, 160), 0.03)
-    return training.make_objective(model, radius=3.0, weights=weights)
+    return make_objective(model, radius=3.0, weights=weights)
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +43,21 @@ def split():
 
 def train(objective, split, members, hyper, own=None):
     """Parameters of each seed of `members` after two epochs in one program."""
-    states = [training.init_state(seed, objective, (CHUNK, FEATURES)) for seed in members]
+    tx = training.make_optimizer(hyper, SETTINGS)
+    states = [training.init_state(seed, objective, (CHUNK, FEATURES), tx) for seed in members]
 
     def epoch(state, own, split):
         values = hyper._replace(**own)
-        return training.train_epoch(state, split, values, objective, SETTINGS, STEPS, BATCH, CHUNK)
+        return training.train_epoch(
+            state,
+            split,
+            objective,
+            training.make_optimizer(values, SETTINGS),
+            values.mixup_alpha,
+            num_steps=STEPS,
+            batch_size=BATCH,
+            chunk_frames=CHUNK,
+        )
 
     run_epoch = make_run_epoch(epoch, len(members), parallel.make_mesh(1, BATCH))
     states, own = stack(states), {name: jnp.float32(v) for name, v in (own or {}).items()}
@@ -71,7 +83,8 @@ def test_a_seed_trains_in_company_as_it_trains_alone(objective, split, alone):
     first, second = train(objective, split, (0, 1), METHOD)
     assert difference(second, alone) < ROUNDING
     # The bound means something: another seed, and the start, are far beyond it.
-    start = training.init_state(1, objective, (CHUNK, FEATURES)).params
+    tx = training.make_optimizer(METHOD, SETTINGS)
+    start = training.init_state(1, objective, (CHUNK, FEATURES), tx).params
     assert min(difference(other, alone) for other in (first, start)) > 5000 * ROUNDING
 
 
@@ -85,35 +98,33 @@ def test_values_of_a_search_train_in_company_as_they_train_alone(objective, spli
 
 
 def test_equals_train_together():
-    members = "abcdefg"
     progress = [(64, 0), (64, 0), None, None, (64, 0), (64, 32), None]
-    groups = seeds.in_groups(members, progress, 2)
-    assert groups == [["a", "b"], ["e"], ["c", "d"], ["g"], ["f"]]
+    assert group_by_progress(progress, 2) == [[0, 1], [4], [2, 3], [6], [5]]
 
 
 def test_memory_decides_how_many_train_together(objective):
     shape = CHUNK, FEATURES
     plain = METHOD._replace(rho=0.0, mixup_alpha=0.0)
-    needed = seeds.memory_bytes(seeds.compile_step(objective, plain, SETTINGS, BATCH, shape))
-    params = training.init_state(0, objective, shape).params
+    needed = memory.program_bytes(memory.compile_step(objective, plain, SETTINGS, BATCH, shape))
+    tx = training.make_optimizer(plain, SETTINGS)
+    params = training.init_state(0, objective, shape, tx).params
     # Parameters and Adam's two moments at least.
     assert needed > 3 * sum(leaf.nbytes for leaf in jax.tree.leaves(params))
-    memory = {"bytes_limit": 100 * needed, "bytes_in_use": 20 * needed}
-    assert seeds.how_many_fit(needed, 30 * needed, memory) == 40
-    assert seeds.how_many_fit(needed, 90 * needed, memory) == 1
+    assert memory.count_trainings(needed, 30 * needed, free=80 * needed) == 40
+    assert memory.count_trainings(needed, 90 * needed, free=80 * needed) == 1
 
 
-def test_an_accelerator_takes_what_its_memory_holds(objective, tiny_dataset, tmp_path, monkeypatch):
+def test_an_accelerator_takes_what_its_memory_holds(tiny_dataset, tmp_path, monkeypatch):
     config = tiny_config(tiny_dataset)
-    matches = read_matches(config, tmp_path)
-    monkeypatch.setattr(seeds, "memory_bytes", lambda program: 10_000_000)
-    memory = {"bytes_limit": 100_000_000, "bytes_in_use": 10_000_000}
-    device = SimpleNamespace(platform="gpu", memory_stats=lambda: memory)
-    monkeypatch.setattr(seeds.feeding, "choose", lambda *_: Choice("resident", "it fits"))
+    setup = make_setup(config, tmp_path)
+    monkeypatch.setattr(memory, "program_bytes", lambda program: 10_000_000)
+    stats = {"bytes_limit": 100_000_000, "bytes_in_use": 10_000_000}
+    device = SimpleNamespace(platform="gpu", memory_stats=lambda: stats)
+    monkeypatch.setattr(feeding, "choose_loader", lambda _: Choice("resident", "it fits"))
     monkeypatch.setattr(jax, "local_devices", lambda: [device])
     # 8/10 of what the data, less than a megabyte, leaves free.
-    assert seeds.at_once(config, matches, 9, 1, lambda: objective) == 7
+    assert feeding.count_trainings_at_once(setup, 9) == 7
     config.seeds_at_once = 3
-    assert seeds.at_once(config, matches, 9, 1, lambda: objective) == 3
-    monkeypatch.setattr(seeds.feeding, "choose", lambda *_: Choice("stream", "it does not fit"))
-    assert seeds.at_once(config, matches, 9, 1, lambda: objective) == 1
+    assert feeding.count_trainings_at_once(setup, 9) == 3
+    monkeypatch.setattr(feeding, "choose_loader", lambda _: Choice("stream", "it does not fit"))
+    assert feeding.count_trainings_at_once(setup, 9) == 1

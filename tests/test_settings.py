@@ -14,8 +14,8 @@ from configs import (
 )
 from spotting.base import cli
 from spotting.base.errors import InputError
-from spotting.runs import config as ranges
-from spotting.runs import settings
+from spotting.runs import config as runs_config
+from spotting.runs import setup
 
 
 @pytest.mark.parametrize(
@@ -33,12 +33,12 @@ from spotting.runs import settings
 )
 def test_the_eight_rows_of_table_1(module, argument, row):
     config = module.get_config(argument)
-    ranges.check(config)
+    runs_config.check_config(config)
     assert config.paper_row == row
     assert (config.confidence.rho > 0) == (config.displacement.rho > 0) == ("SAM" in row)
     assert (config.confidence.mixup_alpha > 0) == ("mixup" in row)
-    assert settings.steps_per_epoch(config) == (128 if "DTEB" in row else 32)
-    assert settings.check_chunk(config, 1.0 if "Combination" in row else 2.0) in (112, 224)
+    assert setup.steps_per_epoch(config) == (128 if "DTEB" in row else 32)
+    assert setup.chunk_frames(config, 1.0 if "Combination" in row else 2.0) in (112, 224)
 
 
 def test_unknown_ablation():
@@ -82,50 +82,53 @@ def test_values_out_of_range_are_named(field, value, message):
     config.update_from_flattened_dict({field: value})
     pattern = re.escape(f"config.{field} is ") + f".*{message}"
     with pytest.raises(InputError, match=pattern):
-        ranges.check(config)
+        runs_config.check_config(config)
 
 
 def test_a_study_is_no_experiment():
     with pytest.raises(InputError, match=r"a study.* name the config of a row, such as configs/"):
-        ranges.check(table1.get_config())
+        runs_config.check_config(table1.get_config())
 
 
 def test_chunk_that_the_trunk_cannot_take():
     config = common.get_config()
-    config.model.levels = 8
+    config.model.unet.levels = 8
     with pytest.raises(InputError, match="8 U-net levels cannot halve"):
-        settings.check_chunk(config, 2.0)
-    config.model.update(trunk="transformer", width=100, num_heads=3)
-    with pytest.raises(InputError, match=r"not a multiple of model.num_heads"):
-        settings.check_chunk(config, 2.0)
+        setup.chunk_frames(config, 2.0)
+    config.model.trunk = "transformer"
+    config.model.transformer.update(width=100, num_heads=3)
+    with pytest.raises(InputError, match=r"not a multiple of model.transformer.num_heads"):
+        setup.chunk_frames(config, 2.0)
 
 
 def test_a_folder_belongs_to_one_config(tmp_path):
     config = common.get_config()
-    settings.check_workdir(config, tmp_path)
-    settings.save(config, tmp_path)
-    settings.check_workdir(config, tmp_path)
+    runs_config.check_workdir(config, tmp_path)
+    runs_config.save_config(config, tmp_path)
+    runs_config.check_workdir(config, tmp_path)
 
     config.data.root = "elsewhere"
     config.data.loader = "stream"
     config.devices.count = 3
     config.logging.progress = False
-    settings.check_workdir(config, tmp_path)
+    runs_config.check_workdir(config, tmp_path)
 
     config.confidence.rho = 0.1
     with pytest.raises(InputError, match=r"differs in confidence\.rho; choose another --workdir"):
-        settings.check_workdir(config, tmp_path)
+        runs_config.check_workdir(config, tmp_path)
 
 
 def test_a_saved_config_describes_the_same_run(tmp_path):
     config = unet_combination.get_config()
-    settings.save(config, tmp_path)
-    loaded = settings.load(tmp_path)
-    ranges.check(loaded)
+    runs_config.save_config(config, tmp_path)
+    loaded = runs_config.load_config(tmp_path)
+    runs_config.check_config(loaded)
     assert json.dumps(loaded.to_dict()) == json.dumps(config.to_dict())
-    assert settings.network(loaded, "confidence", 17) == settings.network(config, "confidence", 17)
+    assert setup.make_network(loaded, "confidence", 17) == setup.make_network(
+        config, "confidence", 17
+    )
     with pytest.raises(InputError, match="not a run folder"):
-        settings.load(tmp_path / "nothing")
+        runs_config.load_config(tmp_path / "nothing")
 
 
 def test_the_data_s_folder_is_written_from_the_root_on(tmp_path, monkeypatch):
@@ -133,8 +136,8 @@ def test_the_data_s_folder_is_written_from_the_root_on(tmp_path, monkeypatch):
     config = common.get_config()
     for root, expected in (("data", str(tmp_path / "data")), ("gs://a/b", "gs://a/b"), ("", "")):
         config.data.root = root
-        settings.save(config, tmp_path)
-        assert settings.load(tmp_path).data.root == expected
+        runs_config.save_config(config, tmp_path)
+        assert runs_config.load_config(tmp_path).data.root == expected
     assert config.data.root == ""
 
 
@@ -151,7 +154,7 @@ def test_the_data_s_folder_is_written_from_the_root_on(tmp_path, monkeypatch):
 def test_a_damaged_config_is_named(tmp_path, text, message):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(InputError, match=rf"config\.json: {message}"):
-        settings.load(tmp_path)
+        runs_config.load_config(tmp_path)
 
 
 @pytest.mark.parametrize(

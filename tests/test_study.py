@@ -30,7 +30,7 @@ def row_files(tmp_path, tiny_dataset):
         f"    config = tiny_config(Path({str(tiny_dataset)!r}))\n"
         "    config.paper_row = 'DU ResNet+PCA' if not argument else ''\n"
         "    if argument == 'bad':\n"
-        "        config.model.levels = 7\n"
+        "        config.model.unet.levels = 7\n"
         "    return config\n"
     )
     return str(path)
@@ -66,7 +66,8 @@ def test_a_row_is_its_own_config_but_for_what_the_study_sets():
     expected.logging.tensorboard = False
     expected.training.epochs = 40
     expected.displacement.rho = 0.1
-    expected.model.update(reduction=(64, 16), width=64, num_heads=2, mlp_dim=256, layers=6)
+    expected.model.reduction = (64, 16)
+    expected.model.transformer.update(width=64, num_heads=2, mlp_dim=256, layers=6)
     assert row.to_dict() == expected.to_dict()
 
 

@@ -8,8 +8,9 @@ from conftest import tiny_config
 
 from spotting import experiment, fuse
 from spotting.base.errors import InputError
-from spotting.runs import config as ranges
-from spotting.runs import predictions, settings
+from spotting.runs import config as runs_config
+from spotting.runs.layout import locate_predictions
+from spotting.runs.predictions import load_predictions
 from spotting.scoring import windows
 from spotting.studies import fusion, search, search_report, study
 from spotting.studies.search_report import Round
@@ -78,13 +79,15 @@ def test_a_search_chooses_writes_and_resumes(tiny_dataset, tmp_path, monkeypatch
         for name, tried in rounds.items()
     }
     tuned = study.load_config(str(tmp_path / "tuned.py"))
-    ranges.check(tuned)
+    runs_config.check_config(tuned)
     assert best["confidence", "learning_rate"] == 1e-3
     for (model, name), value in best.items():
         assert tuned.get(model, tuned.postprocessing)[name] in (value, (value,))
-    expected = ranges.flatten(chosen.to_dict())
+    expected = runs_config.flatten(chosen.to_dict())
     different = {
-        name for name, value in ranges.flatten(tuned.to_dict()).items() if value != expected[name]
+        name
+        for name, value in runs_config.flatten(tuned.to_dict()).items()
+        if value != expected[name]
     }
     assert all(name.startswith("tune.") for name in different)
 
@@ -171,22 +174,22 @@ def second_run(tiny_run, tmp_path):
     """A run of 1 frame per second, as if it had coarser features: the first one's with noise."""
     folder = tmp_path / "coarse"
     shutil.copytree(tiny_run, folder, ignore=shutil.ignore_patterns("checkpoints", "tensorboard"))
-    config = settings.load(folder)
+    config = runs_config.load_config(folder)
     config.data.resample = 1.0
-    settings.save(config, folder)
+    runs_config.save_config(config, folder)
     generator = np.random.default_rng(0)
     for split in ("valid", "test"):
-        arrays = dict(np.load(predictions.path_of(folder, split)))
+        arrays = dict(np.load(locate_predictions(folder, split)))
         for name, values in arrays.items():
             noise = generator.normal(scale=0.2, size=values[::2].shape)
             is_confidence = name.endswith("confidence")
             arrays[name] = np.clip(values[::2] + noise, 0, 1) if is_confidence else values[::2] / 2
-        np.savez(predictions.path_of(folder, split), **arrays)
+        np.savez(locate_predictions(folder, split), **arrays)
     return folder
 
 
 def test_fusing_a_run_with_itself_changes_nothing(tiny_run, tmp_path):
-    config = settings.load(tiny_run)
+    config = runs_config.load_config(tiny_run)
     result = fuse.fuse([tiny_run, tiny_run], tmp_path / "fused", "hard", "keep", "loose")
     alone = json.loads((tiny_run / "metrics.json").read_text())
     for split in ("valid", "test"):
@@ -195,7 +198,10 @@ def test_fusing_a_run_with_itself_changes_nothing(tiny_run, tmp_path):
             for measure in ("loose", "tight"):
                 ours, its = result[split][variant][measure], alone[split][variant][measure]
                 assert ours == pytest.approx(its, abs=0.05)
-    assert config.postprocessing.window == settings.load(tmp_path / "fused").postprocessing.window
+    assert (
+        config.postprocessing.window
+        == runs_config.load_config(tmp_path / "fused").postprocessing.window
+    )
 
 
 def test_fusing_two_rates_and_tuning_windows(tiny_run, second_run, tmp_path, monkeypatch, capsys):
@@ -205,13 +211,13 @@ def test_fusing_two_rates_and_tuning_windows(tiny_run, second_run, tmp_path, mon
     monkeypatch.setattr("sys.argv", arguments)
     fuse.main()
     printed = capsys.readouterr().out
-    config = settings.load(output)
+    config = runs_config.load_config(output)
     assert config.postprocessing.nms == "soft"
     assert len(config.postprocessing.window) == 3
     assert set(config.postprocessing.window) <= {2, 4, 8}
     assert sum(config.fusion.weights) == pytest.approx(1)
     assert config.data.resample == 0  # it is of the finer run
-    fine, fused = (predictions.load(run, "test") for run in (tiny_run, output))
+    fine, fused = (load_predictions(run, "test") for run in (tiny_run, output))
     assert {half: one.confidence.shape for half, one in fine.items()} == {
         half: one.confidence.shape for half, one in fused.items()
     }

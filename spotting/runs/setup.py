@@ -1,0 +1,223 @@
+"""One experiment, worked out and checked before any long work: `Setup`.
+
+Below this room nothing knows of configs; the functions here turn a config's fields into the plain
+values that the other rooms take.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from spotting import anchors, timing
+from spotting.base import parallel
+from spotting.base.errors import InputError
+from spotting.base.logs import log
+from spotting.data.dataset import Dataset
+from spotting.data.halves import Half, label_matrix
+from spotting.inference.postprocessing import Suppression
+from spotting.models.network import TRUNKS, Network, build_network
+from spotting.notation import Offsets
+from spotting.runs.config import (
+    check_config,
+    check_window,
+    check_workdir,
+    one_seed,
+    parse_profile,
+)
+from spotting.runs.layout import PROFILE, locate_seeds
+from spotting.runs.matches import Matches, read_matches
+from spotting.training.loop import Profile, Schedule
+from spotting.training.objectives import Objective, balance_classes, make_objective
+from spotting.training.step import Hyper, OptimizerSettings
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """An experiment, ready to run.
+
+    Attributes:
+      config: as configs/common.py has it.
+      workdir: the run's folder, which may be new.
+      matches: the data.
+      mesh: the devices that share a batch.
+      chunk_frames: T.
+      schedule: how long to train.
+      offsets: int16 [N, K] of each half of the training split.
+    """
+
+    config: ConfigDict
+    workdir: Path
+    matches: Matches
+    mesh: jax.sharding.Mesh
+    chunk_frames: int
+    schedule: Schedule
+    offsets: Sequence[Offsets]
+
+    @property
+    def chunk_shape(self) -> tuple[int, int]:
+        """(T, P)."""
+        return self.chunk_frames, self.matches.dataset.feature_dim
+
+    @property
+    def folders(self) -> dict[int, Path]:
+        """The run folder of each seed."""
+        return locate_seeds(self.workdir, self.config.seeds)
+
+    @property
+    def profile(self) -> Profile | None:
+        """Which steps to trace, if any."""
+        steps = parse_profile(self.config.logging.profile)
+        return Profile(self.workdir / PROFILE, *steps) if steps else None
+
+    def make_network(self, kind: str) -> Network:
+        """The network of a kind of model."""
+        return make_network(self.config, kind, len(self.matches.classes))
+
+    def variable_shapes(self, kind: str) -> Any:
+        """Shapes and dtypes of a network's variables."""
+        return variable_shapes(self.config, self.matches.dataset, kind)
+
+    def make_objective(self, kind: str) -> Objective:
+        """What a kind of model is trained for, its class weights from the training split."""
+        values = self.config.anchors
+        radius = target_radius(self.config, kind, self.matches.dataset.frame_rate)
+        weights = balance_classes(kind, self.offsets, radius, values.positive_share)
+        network = self.make_network(kind)
+        return make_objective(network, radius, weights, values.huber_threshold)
+
+    def border_frames(self, seconds: float) -> int:
+        """Frames dropped on each side of a chunk's predictions for a border in seconds."""
+        rate, least = self.matches.dataset.frame_rate, self.config.inference.min_kept
+        return timing.border_frames(seconds, least, rate, self.chunk_frames)
+
+
+def make_setup(config: ConfigDict, workdir: Path) -> Setup:
+    """Works out and checks an experiment; touches no run folder.
+
+    Raises:
+      InputError: the config or the data is unfit, or the folder holds another config's run.
+    """
+    check_config(config)
+    mesh = parallel.make_mesh(config.devices.count, config.training.batch_size)
+    # Before the folder's own config: where both are wrong, the data is what was mistyped.
+    matches = read_matches(config, workdir)
+    check_window(config, len(matches.classes))
+    frames = chunk_frames(config, matches.dataset.frame_rate)
+    for seed, folder in locate_seeds(workdir, config.seeds).items():
+        check_workdir(one_seed(config, seed), folder)
+    return Setup(
+        config,
+        workdir,
+        matches,
+        mesh,
+        frames,
+        read_schedule(config),
+        _training_offsets(config, matches.dataset, matches.splits["train"]),
+    )
+
+
+def _training_offsets(
+    config: ConfigDict, dataset: Dataset, halves: Sequence[Half]
+) -> list[Offsets]:
+    """The event offsets, int16 [N, K], of each half."""
+    offsets, moved = [], 0
+    for half in halves:
+        labels, beyond_end = label_matrix(
+            half, dataset.classes, dataset.frame_rate, config.data.event_time
+        )
+        offsets.append(anchors.event_offsets(labels))
+        moved += beyond_end
+    if moved:
+        log(f"note: {moved} events after the end of their half count as on its last frame")
+    return offsets
+
+
+def chunk_frames(config: ConfigDict, frame_rate: float) -> int:
+    """T, the frames of a chunk; InputError if the trunk cannot take it."""
+    frames = timing.whole_frames(config.anchors.chunk, frame_rate)
+    trunk = config.model.trunk
+    TRUNKS[trunk].check(frames, **config.model[trunk])
+    return frames
+
+
+def target_radius(config: ConfigDict, kind: str, frame_rate: float) -> float:
+    """Radius of a kind of model's targets, in frames."""
+    return timing.frames(config.anchors[f"{kind}_radius"], frame_rate)
+
+
+def make_network(config: ConfigDict, kind: str, num_classes: int) -> Network:
+    """The network that a config describes, for one kind of output."""
+    model = config.model
+    return build_network(
+        kind,
+        num_classes,
+        model.trunk,
+        model.projection,
+        tuple(model.reduction),
+        jnp.dtype(model.dtype),
+        **model[model.trunk],
+    )
+
+
+def variable_shapes(config: ConfigDict, dataset: Dataset, kind: str) -> Any:
+    """Shapes and dtypes of a network's variables.
+
+    Args:
+      config: of the experiment.
+      dataset: as the models see it, after the config's feature transforms.
+      kind: "confidence" or "displacement".
+    """
+    network = make_network(config, kind, len(dataset.classes))
+    chunk = (1, chunk_frames(config, dataset.frame_rate), dataset.feature_dim)
+    return jax.eval_shape(lambda: network.init(jax.random.key(0), jnp.zeros(chunk)))
+
+
+def read_hyper(config: ConfigDict, kind: str) -> Hyper:
+    """Learning rate, weight decay, rho and alpha of a kind of model."""
+    values = config[kind]
+    return Hyper(
+        values.learning_rate, values.weight_decay, values.rho, values.get("mixup_alpha", 0.0)
+    )
+
+
+def read_optimizer(config: ConfigDict) -> OptimizerSettings:
+    """What the optimiser needs besides `read_hyper`."""
+    training = config.training
+    return OptimizerSettings(
+        num_steps=training.epochs * steps_per_epoch(config),
+        end_fraction=training.end_fraction,
+        b1=training.adam_b1,
+        b2=training.adam_b2,
+        eps=training.adam_eps,
+        sam_eps=training.sam_eps,
+    )
+
+
+def read_schedule(config: ConfigDict) -> Schedule:
+    """How long to train, and when to validate."""
+    training = config.training
+    return Schedule(
+        training.epochs,
+        steps_per_epoch(config),
+        training.batch_size,
+        training.validate_every,
+        training.select,
+    )
+
+
+def steps_per_epoch(config: ConfigDict) -> int:
+    """Optimiser steps in an epoch."""
+    return config.training.chunks_per_epoch // config.training.batch_size
+
+
+def read_suppression(config: ConfigDict, num_classes: int) -> Suppression:
+    """The final NMS; InputError if it has windows for another number of classes."""
+    check_window(config, num_classes)
+    values = config.postprocessing
+    return Suppression(values.nms, tuple(values.window), values.soft_threshold)
