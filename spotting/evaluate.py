@@ -5,6 +5,7 @@
 DIR holds <game>/Labels-v2.json; the folder or zip file of predictions <game>/results_spotting.json.
 The classes are those of DIR/dataset.json, without such a file SoccerNet-v2's 17. Loose is the mean
 over tolerances of 5 to 60 s, tight over 1 to 5 s; at1, at2 and at5 have one tolerance of so many s.
+Halves 3 and 4, extra time, count like any other; SoccerNet's own evaluator leaves them out.
 """
 
 import math
@@ -20,6 +21,7 @@ from spotting.base import cli
 from spotting.base.errors import InputError
 from spotting.base.files import parse_json, write_json_atomic
 from spotting.data.annotations import (
+    HALF_NUMBERS,
     LABELS_FILE,
     RESULTS_FILE,
     SOCCERNET_CLASSES,
@@ -28,7 +30,7 @@ from spotting.data.annotations import (
     iterate_results,
     read_events,
 )
-from spotting.data.dataset import DESCRIPTION_FILE, HALVES, describe_dataset
+from spotting.data.dataset import DESCRIPTION_FILE, describe_dataset
 from spotting.scoring import metrics
 
 TOLERANCES: Mapping[str, Sequence[float]] = {
@@ -177,7 +179,7 @@ def _warn_of_nan(games: Mapping[str, Sequence[Prediction]]) -> None:
 
 def _halves(games: Mapping[str, Sequence[Event | Prediction]]) -> Iterable[list]:
     for actions in games.values():
-        for half in HALVES:
+        for half in HALF_NUMBERS:
             yield [action for action in actions if action.half == half]
 
 

@@ -89,6 +89,14 @@ def test_prediction(read):
     assert read(read_results, **PREDICTION) == Prediction(1, "Goal", 8.25, 0.7847628593444824)
 
 
+@pytest.mark.parametrize("half", [1, 2, 3, 4])
+def test_halves_of_extra_time_too(read, half):
+    game_time = f"{half} - 00:08"
+    assert read(read_events, gameTime=game_time, label="Goal").half == half
+    prediction = {**PREDICTION, "half": str(half), "gameTime": game_time}
+    assert read(read_results, **prediction).half == half
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
@@ -106,7 +114,7 @@ def test_half_is_its_own_field_or_in_the_game_time(read, change, expected):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"gameTime": "3 - 00:01"}, "half 3"),
+        ({"gameTime": "5 - 00:01"}, "half 5 is not one of 1, 2, 3"),
         ({"gameTime": "0 - 00:01"}, "half 0"),
         ({"gameTime": "12:34"}, "'12:34'"),
         ({"gameTime": "1 - 12.34"}, "half - minutes:seconds"),
@@ -133,7 +141,8 @@ def test_annotation_that_cannot_be_one(read, change, reason):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"half": "3"}, "half '3'"),
+        ({"half": "5"}, "half '5' is not one of 1, 2, 3"),
+        ({"half": "²"}, "half '²'"),
         ({"half": None, "gameTime": "5 - 0:1"}, "half 5"),
         ({"confidence": "high"}, "high"),
         ({"confidence": None}, "float"),
@@ -219,7 +228,7 @@ def test_reads_back_what_it_wrote(tmp_path):
     predictions = [
         Prediction(int(half), label, int(milliseconds) / 1000, float(confidence))
         for half, label, milliseconds, confidence in zip(
-            rng.integers(1, 3, 500),
+            rng.integers(1, 5, 500),
             rng.choice(SOCCERNET_CLASSES, 500),
             rng.integers(0, 4_000_000, 500),
             rng.random(500, np.float32),

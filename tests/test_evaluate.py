@@ -132,6 +132,36 @@ def test_table(run, folders):
     assert "17/13" in output
 
 
+def test_extra_time_is_scored_like_any_half(run, folders):
+    """An action of extra time is found in its own half alone; the others' scores stay."""
+    labels, predictions = folders
+    before = run(labels=labels, predictions=predictions)[1].splitlines()
+    write_labels(
+        labels,
+        "liga/2026/b",
+        annotation("Goal", 100),
+        annotation("Foul", 300, 2),
+        annotation("Corner", 60, 3),
+        annotation("Penalty", 60, 4),
+    )
+    write_predictions(
+        predictions,
+        "liga/2026/b",
+        prediction("Goal", 101, 0.9),
+        prediction("Foul", 300, 0.8),
+        prediction("Corner", 60, 0.7, half=3),
+        prediction("Penalty", 60, 0.7, half=3),
+    )
+    status, output, errors = run(labels=labels, predictions=predictions)
+    assert (status, errors) == (0, "")
+    lines = [line.split() for line in output.splitlines()]
+    assert ["Corner", *["100.00"] * 5, "1"] in lines
+    assert ["Penalty", *["0.00"] * 5, "1"] in lines
+    for label in ("Goal", "Foul", "Substitution"):
+        (row,) = (line for line in before if line.startswith(label))
+        assert row.split() in lines
+
+
 def test_classes_and_splits_of_a_description(run, folders):
     labels, predictions = folders
     description = {

@@ -152,6 +152,81 @@ def test_games_are_found_in_a_folder(root):
     assert_input_error(lambda: soccernet.find_games(root / "none", "tiny"), "not a folder")
 
 
+# Extra time, and matches that are one recording
+
+
+def test_extra_time_is_read(root):
+    game = root / "cup" / "final"
+    for number in (3, 4):
+        np.save(game / f"{number}_tiny.npy", np.full((3, DIM), number, np.float32))
+    write_labels(game, [*ANNOTATIONS, annotation("4 - 00:01", "Corner", 1000)])
+    halves, _ = soccernet.read_split(soccernet.open_dataset(root), "train")
+    in_final = [half for half in halves if half.game == "cup/final"]
+    assert [half.number for half in in_final] == [1, 2, 3, 4]
+    assert [half.num_frames for half in in_final] == [10, 8, 3, 3]
+    assert [[event.label for event in half.events] for half in in_final[2:]] == [[], ["Corner"]]
+    np.testing.assert_array_equal(in_final[3].load(), np.full((3, DIM), 4))
+    found = [file.half for file in soccernet.find_games(root, "tiny") if file.game == "cup/final"]
+    assert found == [1, 2, 3, 4]
+    assert all(half.number < 3 for half in halves if half.game != "cup/final")
+
+
+@pytest.mark.parametrize("name", ["1_tiny.npy", "tiny.npy"])
+def test_one_recording_is_a_game(root, name):
+    game = root / "cup" / "semi final"
+    for path in game.glob("*.npy"):
+        path.unlink()
+    np.save(game / name, np.zeros((20, DIM), np.float16))
+    write_labels(game, ANNOTATIONS[:2])
+    halves, _ = soccernet.read_split(soccernet.open_dataset(root), "test")
+    assert [(half.number, half.num_frames, half.path.name) for half in halves] == [(1, 20, name)]
+
+
+def test_labels_of_a_half_that_is_not_there(root):
+    write_labels(first_game(root), [*ANNOTATIONS, annotation("3 - 00:01", "Goal", 1000)])
+    assert_split_refused(root, "1 file of the train split missing", "3_tiny.npy")
+
+
+def test_other_numbers_are_refused(root):
+    for name in ("5_tiny.npy", "0_tiny.npy", "01_tiny.npy", "12_tiny.npy"):
+        path = root / "cup" / "final" / name
+        np.save(path, np.zeros((3, DIM), np.float32))
+        half = f"{name}: half {name.partition('_')[0]} is not one of 1, 2, 3"
+        assert_split_refused(root, half)
+        assert_input_error(lambda: soccernet.find_games(root, "tiny"), half)
+        path.unlink()
+    soccernet.find_games(root, "tiny")
+    # Of another feature set, and of none.
+    for name in ("5_other.npy", "5_tiny.npz", "5_tiny"):
+        (root / "cup" / "final" / name).write_bytes(b"")
+    assert len(soccernet.read_split(soccernet.open_dataset(root), "train")[0]) == 4
+
+
+def test_two_files_of_one_half(root):
+    np.save(first_game(root) / "tiny.npy", np.zeros((3, DIM), np.float32))
+    assert_split_refused(root, "two files for half 1 of game 'Ávila 1 - 0 São José'", "1_tiny.npy")
+
+
+def test_soccernet_v2_stays_two_halves(tmp_path):
+    dataset = description.describe_dataset(tmp_path, "ResNET_TF2_PCA512")
+    game = dataset.games("test")[0]
+    (tmp_path / game).mkdir(parents=True)
+    one_game = dataclasses.replace(dataset, splits={"test": (game,)})
+    for number in (1, 3):
+        np.save(tmp_path / game / f"{number}_ResNET_TF2_PCA512.npy", np.zeros((2, 512), "f2"))
+    write_labels(tmp_path / game, [])
+    assert_input_error(
+        lambda: soccernet.read_split(one_game, "test"), "1 file", f"{game}/2_ResNET_TF2_PCA512.npy"
+    )
+    np.save(tmp_path / game / "2_ResNET_TF2_PCA512.npy", np.zeros((2, 512), "f2"))
+    halves, _ = soccernet.read_split(one_game, "test")
+    assert [half.number for half in halves] == [1, 2]
+    write_labels(tmp_path / game, [annotation("3 - 00:01", "Goal", 1000)])
+    assert_input_error(
+        lambda: soccernet.read_split(one_game, "test"), "Labels-v2.json: an event in half 3"
+    )
+
+
 # Label matrices
 
 
@@ -394,7 +469,10 @@ def test_not_finite(root, bad, dtype, monkeypatch):
     [
         ("{", "not JSON"),
         ("[]", "annotations"),
-        (json.dumps({"annotations": [annotation("3 - 00:01", "Goal", 1000)]}), "half 3"),
+        (
+            json.dumps({"annotations": [annotation("5 - 00:01", "Goal", 1000)]}),
+            "half 5 is not one of 1",
+        ),
         (json.dumps({"annotations": [annotation("00:01", "Goal", 1000)]}), "gameTime"),
         (json.dumps({"annotations": [annotation("1 - 00:01", "Goal", "soon")]}), "position"),
     ],

@@ -81,6 +81,17 @@ def test_joined_sets_must_be_of_one_video(folder):
         load_split(folder, "train", Transform(("more",)))
 
 
+def test_joined_sets_must_be_of_the_same_halves(folder):
+    add_features(folder, "more", 3)
+    (folder / "league/train 1" / "2_more.npy").unlink()
+    with pytest.raises(InputError, match=r"train 1/2_more\.npy"):
+        load_split(folder, "train", Transform(("more",)))
+    np.save(folder / "league/train 1" / "2_more.npy", np.zeros((17, 3), np.float32))
+    np.save(folder / "league/train 1" / "3_more.npy", np.zeros((9, 3), np.float32))
+    with pytest.raises(InputError, match=rf"train 1/3_{FEATURES}\.npy: no such file, though other"):
+        load_split(folder, "train", Transform(("more",)))
+
+
 def test_joined_sets_may_have_different_rates(folder):
     dataset = open_dataset(folder)
     features = np.arange(10.0, dtype=np.float32)[:, None]

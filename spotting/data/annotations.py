@@ -25,6 +25,12 @@ from spotting.base.files import parse_json, unzipping, write_json_atomic
 LABELS_FILE = "Labels-v2.json"
 RESULTS_FILE = "results_spotting.json"
 
+HALF_NUMBERS = (1, 2, 3, 4)
+"""Numbers that a half may have; 3 and 4 are extra time. A lone recording is a half 1."""
+
+HALF_LIST = "1, 2, 3 (extra time) and 4"
+"""`HALF_NUMBERS` as messages give them."""
+
 SOCCERNET_CLASSES = (
     "Penalty",
     "Kick-off",
@@ -205,8 +211,8 @@ def _split_game_time(text: str) -> tuple[int, float]:
 
 
 def _checked_half(half: Any) -> int:
-    if str(half) not in ("1", "2"):
-        raise ValueError(f"half {half!r} is neither 1 nor 2")
+    if str(half) not in map(str, HALF_NUMBERS):
+        raise ValueError(f"half {half!r} is not one of {HALF_LIST}")
     return int(half)
 
 

@@ -1,15 +1,16 @@
 """What can be wrong with a dataset's files, found before anything long starts."""
 
+import contextlib
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from spotting.base.errors import InputError
 from spotting.base.files import NPY_ERRORS
-from spotting.data.annotations import LABELS_FILE
+from spotting.data.annotations import LABELS_FILE, read_events
 from spotting.data.dataset import DESCRIPTION_FILE, HALVES, LABELLED_SPLITS, SOCCERNET_V2, Dataset
 
 _EXAMPLES = 3
@@ -29,11 +30,32 @@ class MissingData(InputError):
 
 
 def missing_files(dataset: Dataset, split: str, labels: bool = True) -> list[Path]:
-    """Files of a split that are absent, game by game.
+    """Files of a split that are absent, game by game; see `list_halves` for its feature files.
 
     With `labels`, label files count too, but for the challenge split, which has none.
     """
     return [path for path in _files(dataset, split, labels) if not path.is_file()]
+
+
+def list_halves(dataset: Dataset, game: str) -> dict[int, Path]:
+    """The feature files that a game should have, by the number of their half.
+
+    SoccerNet-v2 has halves 1 and 2. A game of another data set has those whose feature files are
+    there, and those that its labels, if they are there, speak of; 1 and 2 where there are none.
+
+    Raises:
+      InputError: as `Dataset.find_halves`.
+    """
+    found = dataset.find_halves(game)
+    numbers = set(HALVES if dataset.name == SOCCERNET_V2 else found)
+    if dataset.name != SOCCERNET_V2:
+        # Labels that cannot be read have their own error, when their turn comes.
+        with contextlib.suppress(OSError, InputError):
+            numbers |= {event.half for event in read_events(dataset.labels_path(game))}
+    return {
+        number: found.get(number, dataset.half_path(game, number))
+        for number in sorted(numbers or HALVES)
+    }
 
 
 def require_files(dataset: Dataset, split: str, labels: bool = True) -> None:
@@ -66,6 +88,7 @@ def expected_tree(dataset: Dataset) -> str:
         f"    {some_game}/",
         f"      1_{dataset.features}.npy   {files}",
         f"      2_{dataset.features}.npy",
+        *_other_halves(dataset),
         f"      {LABELS_FILE}",
         f"    ... (games: {counts})",
         "",
@@ -123,25 +146,30 @@ def read_header(path: str | os.PathLike) -> tuple[int, int]:
     return shape
 
 
-def check_game(dataset: Dataset, game: str) -> list[int]:
-    """Frames in each half of a game, from headers alone.
+def check_game(dataset: Dataset, game: str, halves: Mapping[int, Path]) -> dict[int, int]:
+    """Frames in each half of a game, by its number, from headers alone.
+
+    Args:
+      dataset: the data set.
+      game: one of its games.
+      halves: the game's feature files, of `list_halves`.
 
     Raises:
-      InputError: as `read_header`, or a half has another width than the dataset or the other half.
+      InputError: as `read_header`, or a half has another width than the dataset or another half.
     """
-    shapes = [read_header(dataset.half_path(game, number)) for number in HALVES]
-    widths = [width for _, width in shapes]
-    if len(set(widths)) > 1:
+    shapes = {number: read_header(path) for number, path in halves.items()}
+    widths = list(dict.fromkeys(width for _, width in shapes.values()))
+    if len(widths) > 1:
         raise InputError(
             f"{dataset.root / game}: the halves' {dataset.features} files differ in width, "
-            f"{' and '.join(map(str, widths))}; both should be {dataset.feature_dim}"
+            f"{' and '.join(map(str, widths))}; each should be {dataset.feature_dim}"
         )
     if widths[0] != dataset.feature_dim:
         raise InputError(
-            f"{dataset.half_path(game, HALVES[0])}: {widths[0]} values a frame, where "
+            f"{next(iter(halves.values()))}: {widths[0]} values a frame, where "
             f"{dataset.features} of {dataset.name} has {dataset.feature_dim}"
         )
-    return [num_frames for num_frames, _ in shapes]
+    return {number: num_frames for number, (num_frames, _) in shapes.items()}
 
 
 def first_nonfinite(features: np.ndarray) -> tuple[int, int] | None:
@@ -171,12 +199,18 @@ def raise_first(errors: Sequence[InputError], what: str) -> None:
 
 
 def _files(dataset: Dataset, split: str, labels: bool) -> list[Path]:
-    files = []
+    files: list[Path] = []
     for game in dataset.games(split):
-        files += [dataset.half_path(game, number) for number in HALVES]
+        files += list_halves(dataset, game).values()
         if labels and split in LABELLED_SPLITS:
             files.append(dataset.labels_path(game))
     return files
+
+
+def _other_halves(dataset: Dataset) -> list[str]:
+    if dataset.name == SOCCERNET_V2:
+        return []
+    return [f"      (or 1 to 4 of them, 3 and 4 being extra time, or one {dataset.features}.npy)"]
 
 
 def _missing_lines(dataset: Dataset) -> list[str]:

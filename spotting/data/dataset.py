@@ -7,8 +7,9 @@ splits.
 import functools
 import json
 import os
+import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path, PurePosixPath
@@ -16,11 +17,18 @@ from typing import Any, NamedTuple
 
 from spotting.base.errors import InputError
 from spotting.base.files import parse_json, write_json_atomic
-from spotting.data.annotations import LABELS_FILE, SOCCERNET_CLASSES
+from spotting.data.annotations import (
+    HALF_LIST,
+    HALF_NUMBERS,
+    LABELS_FILE,
+    SOCCERNET_CLASSES,
+)
 
 DESCRIPTION_FILE = "dataset.json"
 SOCCERNET_V2 = "SoccerNet-v2"
 HALVES = (1, 2)
+"""The halves of every match of SoccerNet-v2, and of any match without extra time."""
+
 LABELLED_SPLITS = ("train", "valid", "test")
 SPLITS = (*LABELLED_SPLITS, "challenge")
 """The challenge split is the one whose labels its organisers keep."""
@@ -48,9 +56,9 @@ The paper calls the first ResNet+PCA and the second, of Zhou et al. (2021), Comb
 class Dataset:
     """A folder of games: what is in its files, and which game belongs to which split.
 
-    `features` names the feature files, `<game>/1_<features>.npy` and `2_...`, of `frame_rate`
-    frames per second and `feature_dim` values a frame. `classes` are in the order of the label
-    matrix's columns. `splits` maps split to game paths, relative to `root`.
+    `features` names the feature files, `<game>/1_<features>.npy`, `2_...` and so on, of
+    `frame_rate` frames per second and `feature_dim` values a frame. `classes` are in the order of
+    the label matrix's columns. `splits` maps split to game paths, relative to `root`.
     """
 
     root: Path
@@ -62,8 +70,25 @@ class Dataset:
     splits: Mapping[str, tuple[str, ...]]
 
     def half_path(self, game: str, number: int) -> Path:
-        """Feature file of half `number`, 1 or 2, of a game."""
+        """Feature file that half `number` of a game should have."""
         return self.root / game / f"{number}_{self.features}.npy"
+
+    def find_halves(self, game: str) -> dict[int, Path]:
+        """The feature files of a game that are there, by the number of their half.
+
+        Of SoccerNet-v2 halves 1 and 2 count. Of other data sets any of HALF_NUMBERS does, and a
+        lone `<features>.npy` is half 1.
+
+        Raises:
+          InputError: a feature file bears another number, or two are of half 1.
+        """
+        folder = self.root / game
+        if self.name == SOCCERNET_V2:
+            paths = {number: self.half_path(game, number) for number in HALVES}
+            return {number: path for number, path in paths.items() if path.is_file()}
+        if not folder.is_dir():
+            return {}
+        return find_half_files(folder, os.listdir(folder), self.features)
 
     def labels_path(self, game: str) -> Path:
         """Label file of a game."""
@@ -76,6 +101,29 @@ class Dataset:
                 f"{self.root}: {self.name} has no split {split!r}, only {', '.join(self.splits)}"
             )
         return self.splits[split]
+
+
+def find_half_files(folder: Path, names: Iterable[str], features: str) -> dict[int, Path]:
+    """The feature files among the files of one folder, by the number of their half.
+
+    They are `1_<features>.npy` to `4_<features>.npy`; `<features>.npy` is half 1.
+
+    Raises:
+      InputError: one bears another number, or two are of half 1.
+    """
+    pattern = re.compile(rf"(?:(\d+)_)?{re.escape(features)}\.npy")
+    halves: dict[int, Path] = {}
+    for match in filter(None, map(pattern.fullmatch, sorted(names))):
+        path, number = folder / match[0], int(match[1] or 1)
+        if number not in HALF_NUMBERS or (match[1] or "1") != str(number):
+            raise InputError(f"{path}: half {match[1]} is not one of {HALF_LIST}; rename the file")
+        if number in halves:
+            raise InputError(
+                f"two files for half {number} of game {folder.resolve().name!r}: "
+                f"{halves[number]} and {path}"
+            )
+        halves[number] = path
+    return dict(sorted(halves.items()))
 
 
 @functools.cache

@@ -1,10 +1,11 @@
 """A folder in SoccerNet-v2's layout as halves: features [N, P] and the events in them.
 
 <root>/<league>/<season>/<game>/1_<features>.npy, 2_<features>.npy, Labels-v2.json
+
+Games of other data sets may have halves 1 to 4, or one alone, <features>.npy.
 """
 
 import os
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,15 +22,16 @@ from spotting.data.checks import (
     check_game,
     expected_tree,
     first_nonfinite,
+    list_halves,
     raise_first,
     require_files,
 )
 from spotting.data.dataset import (
     DESCRIPTION_FILE,
-    HALVES,
     LABELLED_SPLITS,
     Dataset,
     describe_dataset,
+    find_half_files,
 )
 
 TimeSource = Literal["gameTime", "position"]
@@ -138,17 +140,18 @@ def read_split(dataset: Dataset, split: str, labels: bool = True) -> tuple[list[
     errors: list[InputError] = []
     for game in dataset.games(split):
         try:
-            lengths = check_game(dataset, game)
+            paths = list_halves(dataset, game)
+            lengths = check_game(dataset, game, paths)
             in_game = read_events(dataset.labels_path(game)) if labels else []
+            _require_halves(dataset, game, paths, in_game)
         except InputError as error:
             errors.append(error)
             continue
         annotations += in_game
         known = [event for event in in_game if event.label in dataset.classes]
-        for number, num_frames in zip(HALVES, lengths, strict=True):
+        for number, path in paths.items():
             events = tuple(event for event in known if event.half == number)
-            path = dataset.half_path(game, number)
-            halves.append(Half(game, number, path, num_frames, events))
+            halves.append(Half(game, number, path, lengths[number], events))
     raise_first(errors, f"games of the {split} split that cannot be read")
     counts = Counter(event.label for event in annotations)
     unknown = {label: n for label, n in counts.items() if label not in dataset.classes}
@@ -221,38 +224,42 @@ class FeatureFile(NamedTuple):
 
 
 def find_games(root: str | os.PathLike, features: str) -> list[FeatureFile]:
-    """All feature files `1_<features>.npy`, `2_<features>.npy` and `<features>.npy` in a folder.
+    """All feature files `1_<features>.npy` to `4_<features>.npy` and `<features>.npy` in a folder.
 
-    The game is the file's folder relative to `root`; a file without a leading `1_` or `2_` is a
-    half 1. They come in the order of games, then halves.
+    The game is the file's folder relative to `root`; a file without a number is a half 1. They come
+    in the order of games, then halves.
 
     Raises:
-      InputError: `root` is not a folder, or no such file is in it.
+      InputError: `root` is not a folder, no such file is in it, or one bears another number.
     """
     root = Path(root)
     if not root.is_dir():
         raise InputError(f"{root}: not a folder")
-    pattern = re.compile(rf"(?:([12])_)?{re.escape(features)}\.npy")
     found = []
     # Data trees are often put together from links.
     for folder, _, names in os.walk(root, followlinks=True):
-        for match in filter(None, map(pattern.fullmatch, names)):
-            path = Path(folder, match[0])
-            found.append(
-                FeatureFile(path.parent.relative_to(root).as_posix(), int(match[1] or 1), path)
-            )
+        game = Path(folder).relative_to(root).as_posix()
+        for number, path in find_half_files(Path(folder), names, features).items():
+            found.append(FeatureFile(game, number, path))
     if not found:
         raise InputError(f"{root}: no 1_{features}.npy or 2_{features}.npy at any depth")
     return sorted(found)
 
 
 def _any_game(dataset: Dataset) -> bool:
-    return any(
-        dataset.half_path(game, number).is_file()
-        for games in dataset.splits.values()
-        for game in games
-        for number in HALVES
-    )
+    return any(dataset.find_halves(game) for games in dataset.splits.values() for game in games)
+
+
+def _require_halves(
+    dataset: Dataset, game: str, halves: Mapping[int, Path], events: Sequence[Event]
+) -> None:
+    """Raises InputError where labels speak of a half that the game does not have."""
+    for event in events:
+        if event.half not in halves:
+            raise InputError(
+                f"{dataset.labels_path(game)}: an event in half {event.half}, where games of "
+                f"{dataset.name} have halves {' and '.join(map(str, halves))}"
+            )
 
 
 def _beyond_end(half: Half, frame_rate: float) -> int:

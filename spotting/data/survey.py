@@ -7,8 +7,8 @@ from pathlib import Path
 
 from spotting.base.errors import InputError
 from spotting.data.annotations import read_events
-from spotting.data.checks import check_game
-from spotting.data.dataset import HALVES, LABELLED_SPLITS, SOCCERNET_V2, Dataset
+from spotting.data.checks import check_game, list_halves
+from spotting.data.dataset import LABELLED_SPLITS, SOCCERNET_V2, Dataset
 
 PUBLISHED_EVENTS: Mapping[str, int] = {
     "Penalty": 173,
@@ -74,27 +74,38 @@ def survey_split(
     games = dataset.games(split)
     result = SplitSurvey(games=len(games))
     for done, game in enumerate(games, 1):
-        files = [source.half_path(game, number) for source in sources for number in HALVES]
-        if split in LABELLED_SPLITS:
-            files.append(dataset.labels_path(game))
-        missing = [path for path in files if not path.is_file()]
-        result.missing += missing
         try:
+            halves = _list_all_halves(sources, game)
+            files = [path for of_source in halves for path in of_source.values()]
+            if split in LABELLED_SPLITS:
+                files.append(dataset.labels_path(game))
+            missing = [path for path in files if not path.is_file()]
+            result.missing += missing
             if split in LABELLED_SPLITS and dataset.labels_path(game) not in missing:
                 labels = (event.label for event in read_events(dataset.labels_path(game)))
                 result.events.update(label for label in labels if label in dataset.classes)
-            for source in sources:
-                if any(source.half_path(game, number) in missing for number in HALVES):
+            for source, of_source in zip(sources, halves, strict=True):
+                if any(path in missing for path in of_source.values()):
                     continue
-                lengths = check_game(source, game)
+                lengths = check_game(source, game, of_source)
                 if source is dataset:
                     result.halves += len(lengths)
-                    result.seconds += sum(lengths) / source.frame_rate
+                    result.seconds += sum(lengths.values()) / source.frame_rate
         except InputError as error:
             result.broken.append(str(error))
         if progress is not None:
             progress(done, len(games))
     return result
+
+
+def _list_all_halves(sources: Sequence[Dataset], game: str) -> list[dict[int, Path]]:
+    """The feature files that a game should have of each feature set: all of the same halves."""
+    found = [list_halves(source, game) for source in sources]
+    numbers = sorted(set().union(*found))
+    return [
+        {number: of_source.get(number, source.half_path(game, number)) for number in numbers}
+        for source, of_source in zip(sources, found, strict=True)
+    ]
 
 
 def describe_splits(surveys: Mapping[str, SplitSurvey]) -> list[str]:

@@ -20,7 +20,7 @@ from etils import epath
 from spotting.base.errors import InputError
 from spotting.base.files import read_npz
 from spotting.data.checks import read_header
-from spotting.data.dataset import FEATURE_SETS, HALVES, SOCCERNET_V2, Dataset
+from spotting.data.dataset import FEATURE_SETS, SOCCERNET_V2, Dataset
 from spotting.data.feature_statistics import map_threads, moments, total_moments
 from spotting.data.halves import Half, Problems, read_split
 
@@ -189,6 +189,8 @@ def read_transformed_split(
         return halves, problems
     sources = source_datasets(dataset, transform)
     others = [read_split(source, split, labels=False)[0] for source in sources[1:]]
+    for source, of_source in zip(sources[1:], others, strict=True):
+        _require_same_halves(dataset, halves, source, of_source)
     rates = tuple(source.frame_rate for source in sources)
     rate = transform.resample or dataset.frame_rate
     result: list[Half] = []
@@ -217,6 +219,20 @@ def read_transformed_split(
             )
         )
     return result, problems
+
+
+def _require_same_halves(
+    dataset: Dataset, halves: Sequence[Half], other: Dataset, others: Sequence[Half]
+) -> None:
+    """Raises InputError where one of two feature sets has a half that the other lacks."""
+    ours, theirs = ({(half.game, half.number) for half in of} for of in (halves, others))
+    for lacking, numbers in ((other, ours - theirs), (dataset, theirs - ours)):
+        if numbers:
+            path = lacking.half_path(*min(numbers))
+            raise InputError(
+                f"{path}: no such file, though other features of this half are there; extract or "
+                "download it"
+            )
 
 
 def fit(dataset: Dataset, transform: Transform) -> Normalization | None:
@@ -291,7 +307,11 @@ def _with_features(dataset: Dataset, features: str) -> Dataset:
         return dataclasses.replace(dataset, features=features, frame_rate=rate, feature_dim=dim)
     # Other folders' further feature sets have the rate of the first; files tell their width.
     other = dataclasses.replace(dataset, features=features)
-    path = other.half_path(dataset.games("train")[0], HALVES[0])
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; `concatenate` names features that are not there")
-    return dataclasses.replace(other, feature_dim=read_header(path)[1])
+    game = dataset.games("train")[0]
+    paths = other.find_halves(game)
+    if not paths:
+        raise InputError(
+            f"{other.half_path(game, 1)}: no such file; `concatenate` names features that are not "
+            "there"
+        )
+    return dataclasses.replace(other, feature_dim=read_header(next(iter(paths.values())))[1])

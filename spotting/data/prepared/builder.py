@@ -135,7 +135,7 @@ class SoccernetV2(tfds.core.dataset_builder.FileReaderBuilder):
                         doc="Frames to the nearest event of each class, 32767 without one.",
                     ),
                     "game": tfds.features.Text(),
-                    "half": tfds.features.Scalar(np.int64, doc="1 or 2."),
+                    "half": tfds.features.Scalar(np.int64, doc="1 to 4; 3 and 4 are extra time."),
                     "start": tfds.features.Scalar(np.int64, doc="First frame, in its half."),
                     "num_frames": tfds.features.Scalar(np.int64, doc="Those before the padding."),
                 }
