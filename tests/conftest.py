@@ -29,6 +29,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Keeps compiled programs: tests need the same ones, some in processes of their own."""
     folder = tempfile.TemporaryDirectory(prefix="spotting-tests-")
     config.add_cleanup(folder.cleanup)
+    # What else programs keep for their next start.
+    os.environ["XDG_CACHE_HOME"] = folder.name
     for option, value in {
         "jax_compilation_cache_dir": folder.name,
         "jax_persistent_cache_min_compile_time_secs": 0.2,

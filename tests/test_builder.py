@@ -1,10 +1,13 @@
+import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +20,7 @@ from stream_fixture import (
     CLASSES,
     DIM,
     FEATURES,
+    FRAME_RATE,
     annotation,
     marks,
     write_labels,
@@ -25,10 +29,15 @@ from stream_fixture import (
 
 from spotting.base.errors import InputError
 from spotting.data import dataset as description
-from spotting.data.halves import open_dataset, read_split
+from spotting.data.halves import check_finite, find_problems, open_dataset, read_split
 from spotting.data.prepared import builder, stream
 from spotting.data.prepared import reader as prepared
-from spotting.data.transforms import Transform, fit_once, read_transformed_split
+from spotting.data.transforms import (
+    Transform,
+    fit_once,
+    read_transformed_split,
+    transformed,
+)
 
 GAMES = {"train": [(5, 30), (8, 17)], "valid": [(9, 4)]}
 
@@ -40,6 +49,13 @@ def folder(tmp_path):
 
 def config_of(folder, **options):
     return builder.make_config(open_dataset(folder), chunk_frames=CHUNK_FRAMES, **options)
+
+
+def open_alone(prepared_dir, **options):
+    """Opens what `config_of` describes, without the folder of the matches."""
+    settings = {"transform": Transform(), "storage": "float16", "time_source": "gameTime"}
+    settings |= {"chunk_seconds": CHUNK_FRAMES / FRAME_RATE} | options
+    return prepared.open_alone(prepared_dir, **settings)
 
 
 def content(prepared_set):
@@ -153,10 +169,133 @@ def test_prepared_data_may_be_far_away(folder, monkeypatch):
     prepared.prepare(config, folder, "ram://bucket/prepared")
     assert not list(folder.rglob("prepared"))
     ready = prepared.open_prepared(config, "ram://bucket/prepared")
+    shutil.rmtree(folder)
+    alone = open_alone("ram://bucket/prepared", transform=Transform(normalize="standard"))
+    assert content(alone) == content(ready)
+    assert alone.read_normalization().offset.shape == (DIM,)
     assert ready.shards("train")[0].startswith("ram://bucket/prepared/soccernet_v2/")
     assert len(ready.halves("train")[1].load()) == 30
     batch = next(stream.Stream(ready, "train", batch_size=5, seed=0).batches())
     assert batch.features.shape == (5, CHUNK_FRAMES, DIM)
+
+
+@pytest.mark.parametrize(
+    "transform", [Transform(), Transform((), 4.0, "standard"), Transform(("more",))]
+)
+def test_prepared_data_is_enough(folder, tmp_path, transform):
+    """On a machine that has no folder of matches."""
+    for path in folder.rglob(f"*_{FEATURES}.npy"):
+        np.save(path.with_name(path.name.replace(FEATURES, "more")), np.load(path)[:, :3] / 7)
+    dataset = open_dataset(folder)
+    rate = transform.resample or FRAME_RATE
+    config = builder.make_config(
+        dataset, transform, "float32", chunk_frames=round(4 * rate), time_source="position"
+    )
+    ready = prepared.prepare(config, folder, tmp_path / "elsewhere")
+    normalization = fit_once(dataset, transform, tmp_path / "elsewhere")
+    expected = content(ready)
+    seen = transformed(dataset, transform)
+    _, problems = read_transformed_split(dataset, "train", transform, normalization)
+    shutil.rmtree(folder)
+
+    settings = {"transform": transform, "storage": "float32", "time_source": "position"}
+    alone = open_alone(tmp_path / "elsewhere", **settings)
+    root = alone.dataset.root
+    assert root == Path(ready.builder.data_dir)
+    assert alone.dataset == dataclasses.replace(seen, root=root)
+    assert alone.source == dataclasses.replace(dataset, root=root)
+    assert (alone.transform, alone.time_source) == (transform, "position")
+    assert content(alone) == expected
+    train, valid = alone.halves("train"), alone.halves("valid")
+    assert find_problems(alone.dataset, "train", train) == problems
+    assert problems.empty_classes == ("Corner",)
+    # All were checked when they were stored.
+    check_finite([*train, *valid])
+    assert len(valid) == 2
+    assert {event.label for half in train for event in half.events} == {"Goal", "Foul"}
+    batch = next(stream.Stream(alone, "train", batch_size=5, seed=0).batches())
+    assert batch.features.shape == (5, round(4 * rate), seen.feature_dim)
+    kept = alone.read_normalization()
+    if normalization is None:
+        assert kept is None
+    else:
+        np.testing.assert_array_equal(kept.offset, normalization.offset)
+        np.testing.assert_array_equal(kept.scale, normalization.scale)
+        # So predict and export have it, too.
+        again = fit_once(dataset, transform, tmp_path / "elsewhere")
+        np.testing.assert_array_equal(again.scale, normalization.scale)
+        shutil.rmtree(tmp_path / "elsewhere" / "normalization")
+        with pytest.raises(InputError, match="delete that to have both made again"):
+            alone.read_normalization()
+
+
+def test_other_settings_are_not_what_was_prepared(folder, tmp_path):
+    place = tmp_path / "prepared"
+    with pytest.raises(InputError, match="nothing was prepared there"):
+        open_alone(place)
+    config = config_of(folder)
+    prepared.prepare(config, folder, place)
+    assert open_alone(place, features=FEATURES, dataset="marked matches")
+    for options in (
+        {"transform": Transform(normalize="max_abs")},
+        {"storage": "bfloat16"},
+        {"chunk_seconds": 112.0},
+        {"time_source": "position"},
+        {"features": "others"},
+        {"dataset": "others"},
+    ):
+        with pytest.raises(InputError, match=f"only {config.name} was prepared there, not the da"):
+            open_alone(place, **options)
+    document = json.loads((folder / "dataset.json").read_text())
+    (folder / "dataset.json").write_text(json.dumps(document | {"name": "more matches"}))
+    prepared.prepare(config_of(folder), folder, place)
+    with pytest.raises(InputError, match=f"{config.name} and more-matches.* all fit this config"):
+        open_alone(place)
+    assert open_alone(place, dataset="more matches").source.name == "more matches"
+
+    version = place / "soccernet_v2" / config.name / "1.0.0"
+    for name in ("metadata.json", "features.json", "dataset_info.json"):
+        sound = (version / name).read_bytes()
+        for damage in (b"{", b"{}", b"[]"):
+            (version / name).write_bytes(damage)
+            with pytest.raises(InputError, match=f"{version}.*; delete it to have it made again"):
+                open_alone(place, dataset="marked matches")
+        (version / name).write_bytes(sound)
+    shard = Path(open_alone(place, dataset="marked matches").shards("train")[0])
+    shard.write_bytes(shard.read_bytes()[:-10])
+    with pytest.raises(InputError, match=f"{version}: damaged: .* bytes of train shards"):
+        open_alone(place, dataset="marked matches")
+
+
+def test_plain_tfds_load_without_a_config_name(folder):
+    """By a program that knows nothing of this one."""
+    prepared.prepare(config_of(folder), folder, folder / "prepared")
+    code = (
+        "import sys, tensorflow_datasets as tfds\n"
+        "data = tfds.load('soccernet_v2', data_dir=sys.argv[1])\n"
+        "print({split: len(records) for split, records in data.items()})\n"
+        "assert 'spotting' not in sys.modules\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, folder / "prepared"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "{'train': 9, 'valid': 3}"
+
+
+def test_only_soccernet_is_cited_as_soccernet(folder):
+    official = builder.SoccernetV2(config="ResNET_TF2_float16", data_dir=folder).info
+    assert "deliege2021soccernetv2" in official.citation
+    assert official.homepage == "https://www.soccer-net.org"
+    other = prepared.prepare(config_of(folder), folder, folder / "prepared").builder.info
+    assert "soccer" not in other.citation.lower() + (other.homepage or "").lower().replace(
+        "tensorflow.org/datasets/catalog/soccernet_v2", ""
+    )
+    assert "marked matches" in other.description
 
 
 def test_statistics_tell_what_storage_loses(tmp_path):

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -459,6 +460,49 @@ def test_not_finite(root, bad, dtype, monkeypatch):
     assert_input_error(
         lambda: soccernet.check_finite(halves), *parts, "(other files with NaN or infinity: 1)"
     )
+
+
+def test_files_that_passed_are_not_read_again(root, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    record = tmp_path / "cache" / "spotting" / "checked_features.json"
+    halves, _ = soccernet.read_split(soccernet.open_dataset(root), "train")
+    read = []
+    original = soccernet.first_nonfinite
+    monkeypatch.setattr(
+        soccernet,
+        "first_nonfinite",
+        lambda features: read.append(Path(features.filename)) or original(features),
+    )
+
+    def check():
+        read.clear()
+        soccernet.check_features(halves)
+        return sorted(read)
+
+    paths = sorted(half.path for half in halves)
+    assert check() == paths
+    assert sorted(json.loads(record.read_text())) == sorted(map(str, paths))
+    assert check() == []
+    # A file that was changed is read again, one that fails is read every time.
+    features = np.full((10, DIM), 3.0, np.float16)
+    np.save(paths[1], features)
+    os.utime(paths[1], ns=(1, 1))
+    assert check() == [paths[1]]
+    features[4, 2] = np.nan
+    np.save(paths[1], features)
+    os.utime(paths[1], ns=(2, 2))
+    for _ in range(2):
+        assert_input_error(check, str(paths[1]), "frame 4, column 2")
+        assert read == [paths[1]]
+    np.save(paths[1], np.zeros((10, DIM), np.float16))
+    # Without a sound record everything is read; without a place for one, too.
+    for content in ("{", "[]", json.dumps({str(paths[0]): 7})):
+        record.write_text(content)
+        assert check() == paths
+        assert check() == []
+    shutil.rmtree(record.parent)
+    record.parent.write_text("a file where the folder should be")
+    assert check() == check() == paths
 
 
 # Unusable label files

@@ -14,7 +14,7 @@ from spotting.__main__ import COMMANDS
 from spotting.anchors import NO_EVENT, event_offsets
 from spotting.base.errors import InputError
 from spotting.data import resident
-from spotting.data.halves import label_matrix, open_dataset, read_split
+from spotting.data.halves import compute_offsets, label_matrix, open_dataset, read_split
 from spotting.data.prepared import builder, stream
 from spotting.data.prepared import reader as prepared
 
@@ -54,10 +54,10 @@ def positions(batches):
 def test_chunks_and_targets_are_those_of_whole_halves(folder, ready):
     dataset = open_dataset(folder)
     halves, _ = read_split(dataset, "train")
-    offsets = [
-        event_offsets(label_matrix(half, dataset.classes, dataset.frame_rate, "gameTime")[0])
-        for half in halves
-    ]
+    offsets, _ = compute_offsets(halves, dataset.classes, dataset.frame_rate, "gameTime")
+    for half, computed in zip(halves, offsets, strict=True):
+        labels, _ = label_matrix(half, dataset.classes, dataset.frame_rate, "gameTime")
+        np.testing.assert_array_equal(computed, event_offsets(labels))
     seen = set()
     for batch in take(make_stream(ready).batches(), 60):
         assert batch.features.shape == (6, CHUNK_FRAMES, 4)
@@ -107,6 +107,7 @@ def test_chunks_are_shuffled(ready):
 
 def test_the_seed_gives_the_sequence(ready):
     first, again, other = (take(make_stream(ready, seed=s).batches(), 12) for s in (3, 3, 4))
+    assert len(first) == 12
     for one, two in zip(first, again, strict=True):
         jax.tree.map(np.testing.assert_array_equal, one, two)
     assert any((a.features != b.features).any() for a, b in zip(first, other, strict=True))
@@ -117,8 +118,10 @@ def test_the_seed_gives_the_sequence(ready):
 def test_it_goes_on_from_any_batch(ready, num_processes):
     sequence = make_stream(ready, num_processes=num_processes)
     whole = take(sequence.batches(), 20)
+    assert len(whole) == 20
     for start in (1, 6, 17):
-        for expected, batch in zip(whole[start:], take(sequence.batches(start), 2), strict=False):
+        late = take(sequence.batches(start), 2)
+        for expected, batch in zip(whole[start : start + 2], late, strict=True):
             jax.tree.map(np.testing.assert_array_equal, batch, expected)
 
 
@@ -140,10 +143,11 @@ def test_processes_share_out_one_sequence(ready):
 def test_batches_of_parts_are_the_same_on_one_process_and_on_two(ready):
     alone = take(make_stream(ready, 8).batches(), 12)
     whole = take(make_stream(ready, 8, shuffle_bytes=1 << 10, parts=2).batches(), 12)
+    assert len(alone) == len(whole) == 12
     for start in (0, 7):
         shared = [make_stream(ready, 4, 3, process, 2, 1 << 10) for process in (0, 1)]
-        batches = zip(*(part.batches(start) for part in shared), strict=True)
-        for expected, rows in zip(whole[start:], batches, strict=False):
+        batches = [take(part.batches(start), 12 - start) for part in shared]
+        for expected, *rows in zip(whole[start:], *batches, strict=True):
             together = jax.tree.map(lambda *each: np.concatenate(each), *rows)
             jax.tree.map(np.testing.assert_array_equal, together, expected)
     # 32 chunks are a pass; parts cut the same ones.

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from spotting.base.errors import InputError
-from spotting.base.files import NPY_ERRORS
+from spotting.base.files import NPY_ERRORS, read_object, write_json_atomic
 from spotting.data.annotations import LABELS_FILE, read_events
 from spotting.data.dataset import DESCRIPTION_FILE, HALVES, LABELLED_SPLITS, SOCCERNET_V2, Dataset
 
 _EXAMPLES = 3
+_MOST_RECORDED = 20_000  # files of a record, which nobody tidies up
 _SCAN_BYTES = 1 << 20  # A block that stays in the cache while it is looked at twice.
 _HEADER_READERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -188,6 +189,41 @@ def first_nonfinite(features: np.ndarray) -> tuple[int, int] | None:
             frame, column = np.argwhere(~np.isfinite(values))[0]
             return start + int(frame), int(column)
     return None
+
+
+State = list[int]
+"""Size and time of last change of a file, in bytes and nanoseconds."""
+
+
+def record_path() -> Path:
+    """Where this machine keeps which feature files were read and found free of NaN."""
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    return caches / "spotting" / "checked_features.json"
+
+
+def describe_state(path: Path) -> State:
+    """What changes when a file is written."""
+    status = os.stat(path)
+    return [status.st_size, status.st_mtime_ns]
+
+
+def read_record(path: Path | None) -> dict[str, State]:
+    """The state that each file had when it passed; nothing where the record cannot be read."""
+    if path is None:
+        return {}
+    try:
+        record = read_object(path)
+    except (InputError, OSError):
+        return {}
+    return record
+
+
+def write_record(path: Path | None, passed: Mapping[str, State]) -> None:
+    """Writes which files passed, the latest ones; does without where it cannot be written."""
+    if path is not None:
+        with contextlib.suppress(OSError):
+            # Processes that start together overwrite each other's: those files are read again.
+            write_json_atomic(path, dict(list(passed.items())[-_MOST_RECORDED:]))
 
 
 def raise_first(errors: Sequence[InputError], what: str) -> None:

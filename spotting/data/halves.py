@@ -15,7 +15,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from spotting import timing
+from spotting.anchors import event_offsets
 from spotting.base.errors import InputError
+from spotting.data import checks
 from spotting.data.annotations import Event, read_events
 from spotting.data.checks import (
     MissingData,
@@ -33,6 +35,7 @@ from spotting.data.dataset import (
     describe_dataset,
     find_half_files,
 )
+from spotting.data.feature_statistics import map_threads
 
 TimeSource = Literal["gameTime", "position"]
 
@@ -53,6 +56,10 @@ class Half:
     def load(self) -> np.ndarray:
         """Features [N, P], float16 or float32 as stored, memory-mapped and read-only."""
         return np.load(self.path, mmap_mode="r")
+
+    def list_raw_files(self) -> tuple[Path, ...]:
+        """The feature files that `load` reads and `check_finite` must have seen."""
+        return (self.path,)
 
 
 @dataclass(frozen=True)
@@ -153,39 +160,112 @@ def read_split(dataset: Dataset, split: str, labels: bool = True) -> tuple[list[
             events = tuple(event for event in known if event.half == number)
             halves.append(Half(game, number, path, lengths[number], events))
     raise_first(errors, f"games of the {split} split that cannot be read")
+    return halves, find_problems(dataset, split, halves, annotations, labels)
+
+
+def find_problems(
+    dataset: Dataset,
+    split: str,
+    halves: Sequence[Half],
+    annotations: Sequence[Event] = (),
+    labels: bool = True,
+) -> Problems:
+    """What is odd in a split, though no error.
+
+    Args:
+      dataset: whose classes and frame rate count.
+      split: one of its splits.
+      halves: of the split.
+      annotations: of the split, of any label; the halves of prepared data have no others than
+        those of the classes.
+      labels: whether the halves have their events.
+    """
     counts = Counter(event.label for event in annotations)
     unknown = {label: n for label, n in counts.items() if label not in dataset.classes}
-    empty = tuple(label for label in dataset.classes if label not in counts) if labels else ()
-    beyond_end = sum(_beyond_end(half, dataset.frame_rate) for half in halves)
-    return halves, Problems(split, unknown, beyond_end, empty)
+    there = {event.label for half in halves for event in half.events}
+    empty = tuple(label for label in dataset.classes if label not in there) if labels else ()
+    beyond_end = sum(_count_beyond_end(half, dataset.frame_rate) for half in halves)
+    return Problems(split, unknown, beyond_end, empty)
+
+
+def check_features(
+    halves: Sequence[Half], progress: Callable[[int, int], None] | None = None
+) -> None:
+    """As `check_finite`, but reads only files that have not passed it on this machine before.
+
+    Which files passed, of what size and time of last change, is kept in the user's cache folder
+    (`checked_features.json`); a file that was changed since is read again. Deleting the record, or
+    a cache folder that cannot be written, costs time alone.
+    """
+    check_finite(halves, progress, checks.record_path())
 
 
 def check_finite(
-    halves: Sequence[Half], progress: Callable[[int, int], None] | None = None
+    halves: Sequence[Half],
+    progress: Callable[[int, int], None] | None = None,
+    record: Path | None = None,
 ) -> None:
     """Reads all features once, in blocks, to find NaN or infinity in them.
 
+    Halves of prepared data have no files to read: they were checked when they were stored.
+
     Args:
       halves: see `read_split`.
-      progress: called after each half with the number of halves read and of all.
+      progress: called after each file with the number of files read and of all.
+      record: where to keep which files passed, which are then not read again; None for nowhere.
 
     Raises:
       InputError: names the first such file, frame and column, and how many files more have some.
     """
+    passed = checks.read_record(record)
+    paths = list(dict.fromkeys(path for half in halves for path in half.list_raw_files()))
+    # Taken before: a file that changes while it is read has not passed.
+    states = {path: checks.describe_state(path) for path in paths}
+    unread = [path for path in paths if passed.get(os.path.abspath(path)) != states[path]]
+    done = len(paths) - len(unread)
     errors = []
-    for done, half in enumerate(halves, 1):
-        features = half.load()
-        where = first_nonfinite(features)
-        if where is not None:
-            errors.append(
-                InputError(
-                    f"{half.path}: frame {where[0]}, column {where[1]} (from 0) is "
-                    f"{features[where]}; extract or download it again"
-                )
-            )
-        if progress is not None:
-            progress(done, len(halves))
+    try:
+        for path, error in zip(unread, map_threads(_find_nonfinite, unread), strict=True):
+            if error is None:
+                passed[os.path.abspath(path)] = states[path]
+            else:
+                errors.append(error)
+            done += 1
+            if progress is not None:
+                progress(done, len(paths))
+    finally:
+        if unread:
+            checks.write_record(record, passed)
     raise_first(errors, "files with NaN or infinity")
+
+
+def _find_nonfinite(path: Path) -> InputError | None:
+    features = np.load(path, mmap_mode="r")
+    where = first_nonfinite(features)
+    if where is None:
+        return None
+    return InputError(
+        f"{path}: frame {where[0]}, column {where[1]} (from 0) is {features[where]}; extract or "
+        "download it again"
+    )
+
+
+def compute_offsets(
+    halves: Sequence[Half], classes: Sequence[str], frame_rate: float, source: TimeSource
+) -> tuple[list[np.ndarray], int]:
+    """What training on some halves goes by; arguments are those of `label_matrix`.
+
+    Returns:
+      Of each half the offsets of its anchors, int16 [N, K], of `anchors.event_offsets`; and the
+      number of events that were moved to the last frame of their half. Nobody need be told of
+      those: `Problems.warnings` counts the events that are really after the end.
+    """
+    offsets, moved = [], 0
+    for half in halves:
+        labels, moved_here = label_matrix(half, classes, frame_rate, source)
+        offsets.append(event_offsets(labels))
+        moved += moved_here
+    return offsets, moved
 
 
 def label_matrix(
@@ -262,6 +342,6 @@ def _require_halves(
             )
 
 
-def _beyond_end(half: Half, frame_rate: float) -> int:
+def _count_beyond_end(half: Half, frame_rate: float) -> int:
     end = timing.position_ms(half.num_frames, frame_rate)
     return sum(round(1000 * event.position) > end for event in half.events)

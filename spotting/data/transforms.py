@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -86,6 +87,10 @@ class TransformedHalf(Half):
     source_rates: tuple[float, ...]
     frame_rate: float
     normalization: Normalization | None
+
+    def list_raw_files(self) -> tuple[Path, ...]:
+        """The feature files of all sets that are joined."""
+        return tuple(source.path for source in self.sources)
 
     def load(self) -> np.ndarray:
         """Features [N, P] after the transform, float32."""
@@ -263,19 +268,20 @@ def fit_once(
 ) -> Normalization | None:
     """As `fit`, but keeps the result below `prepared_dir` and reads it from there the next time.
 
-    It is fitted anew where the training split's games or lengths have changed. `prepared_dir` may
-    be a path that needs TensorFlow to be read, such as `gs://...`. InputError if it is damaged.
+    It is fitted anew where the training split's games or lengths have changed; where the folder of
+    the data set is not there any more, what was kept is taken as it is. `prepared_dir` may be a
+    path that needs TensorFlow to be read, such as `gs://...`. InputError if it is damaged.
     """
     if transform.normalize == "none":
         return None
-    path = epath.Path(prepared_dir) / "normalization" / f"{transform.name(dataset.features)}.npz"
+    path = normalization_path(prepared_dir, transform, dataset.features)
+    if not dataset.root.is_dir() and path.exists():
+        return _read_fit(path)[0]
     halves, _ = read_transformed_split(dataset, "train", transform, labels=False)
-    table = json.dumps([(half.game, half.number, half.num_frames) for half in halves])
-    fitted_on = hashlib.sha256(table.encode()).hexdigest()
-    if path.exists():
-        kept, kept_from = _read_fit(path)
-        if kept_from == fitted_on:
-            return kept
+    kept = read_normalization(path, halves)
+    if kept is not None:
+        return kept
+    fitted_on = _hash_lengths(halves)
     normalization = fit(dataset, transform)
     content = io.BytesIO()
     np.savez(content, offset=normalization.offset, scale=normalization.scale, fitted_on=fitted_on)
@@ -284,6 +290,34 @@ def fit_once(
     partial.write_bytes(content.getvalue())
     partial.replace(path)
     return normalization
+
+
+def normalization_path(
+    prepared_dir: str | os.PathLike, transform: Transform, features: str
+) -> epath.Path:
+    """Where `fit_once` keeps the normalisation of a transform of some features."""
+    return epath.Path(prepared_dir) / "normalization" / f"{transform.name(features)}.npz"
+
+
+def read_normalization(path: epath.Path, train: Sequence[Half]) -> Normalization | None:
+    """A kept normalisation; None if there is none, or it was fitted on other games or lengths.
+
+    Args:
+      path: of `normalization_path`.
+      train: halves of the training split, of as many frames as after the transform.
+
+    Raises:
+      InputError: the file is damaged.
+    """
+    if not path.exists():
+        return None
+    normalization, fitted_on = _read_fit(path)
+    return normalization if fitted_on == _hash_lengths(train) else None
+
+
+def _hash_lengths(halves: Sequence[Half]) -> str:
+    table = json.dumps([(half.game, half.number, half.num_frames) for half in halves])
+    return hashlib.sha256(table.encode()).hexdigest()
 
 
 def _read_fit(path: epath.Path) -> tuple[Normalization, str]:

@@ -13,7 +13,13 @@
     )
 
 A record is a block of T frames of one half, the last one of a half padded with zeros. Records of a
-shard are in the order of time. Once prepared, the data can be loaded without this module.
+shard are in the order of time.
+
+Once prepared, the data can be loaded without this module:
+
+    tfds.load("soccernet_v2", split="train", data_dir="prepared")
+
+With it imported, or where several configs are prepared, name the config.
 
 A shard appears under its name when it is complete, and `dataset_info.json`, without which nothing
 is taken for prepared, when all shards are there. What a killed run finished is kept by the next.
@@ -21,6 +27,7 @@ is taken for prepared, when all shards are there. What a killed run finished is 
 
 import dataclasses
 import functools
+import json
 import os
 import tempfile
 from collections.abc import Callable, Sequence
@@ -31,7 +38,12 @@ from etils import epath
 
 from spotting.base.errors import InputError
 from spotting.data.checks import missing_files
-from spotting.data.dataset import FEATURE_SETS, Dataset, describe_dataset
+from spotting.data.dataset import (
+    FEATURE_SETS,
+    SOCCERNET_V2,
+    Dataset,
+    describe_dataset,
+)
 from spotting.data.feature_statistics import map_threads
 from spotting.data.halves import Half, TimeSource
 from spotting.data.prepared import shards
@@ -119,9 +131,11 @@ class SoccernetV2(tfds.core.dataset_builder.FileReaderBuilder):
         block, num_classes = config.block_frames, len(config.classes)
         dtype = STORAGE_DTYPES[config.storage]
         tensor = tfds.features.Tensor
+        official = config.dataset == SOCCERNET_V2
         return _Info(
             builder=self,
-            description="Features of soccer matches and the actions in them, in blocks of time.",
+            description="Features of soccer matches and the actions in them, in blocks of time. "
+            f"Data set: {config.dataset}.",
             features=tfds.features.FeaturesDict(
                 {
                     # Raw bytes: parsing lists of numbers would be the slowest part of reading.
@@ -140,8 +154,8 @@ class SoccernetV2(tfds.core.dataset_builder.FileReaderBuilder):
                     "num_frames": tfds.features.Scalar(np.int64, doc="Those before the padding."),
                 }
             ),
-            homepage=_HOMEPAGE,
-            citation=_CITATION,
+            homepage=_HOMEPAGE if official else None,
+            citation=_CITATION if official else None,
             disable_shuffling=True,
             metadata=tfds.core.MetadataDict(),
         )
@@ -184,7 +198,7 @@ class SoccernetV2(tfds.core.dataset_builder.FileReaderBuilder):
         dataset = describe_dataset(root, config.features)
         normalization = fit_once(dataset, config.transform, self.data_dir_root)
         splits = read_splits(root, config, normalization)
-        self._finish(splits, self._write_shards(splits))
+        self._finish(dataset, splits, self._write_shards(splits))
 
     def _write_shards(self, splits: dict[str, list[Half]]) -> dict[str, list[shards.Report]]:
         """Writes the shards that are not there yet; what each one holds, by split."""
@@ -210,7 +224,10 @@ class SoccernetV2(tfds.core.dataset_builder.FileReaderBuilder):
         return reports
 
     def _finish(
-        self, splits: dict[str, list[Half]], reports: dict[str, list[shards.Report]]
+        self,
+        dataset: Dataset,
+        splits: dict[str, list[Half]],
+        reports: dict[str, list[shards.Report]],
     ) -> None:
         """Writes what TFDS and a stream must know of the shards, then tidies up."""
         infos = [
@@ -228,6 +245,7 @@ class SoccernetV2(tfds.core.dataset_builder.FileReaderBuilder):
         self.info.metadata.update(
             dataset=config.dataset,
             features=config.features,
+            source={"frame_rate": dataset.frame_rate, "dim": dataset.feature_dim},
             classes=config.classes,
             frame_rate=config.frame_rate,
             block_frames=config.block_frames,
@@ -248,7 +266,15 @@ class SoccernetV2(tfds.core.dataset_builder.FileReaderBuilder):
         return list(zip(paths, games.values(), strict=True))
 
     def _write_info(self) -> None:
-        """Writes TFDS's description, `dataset_info.json` last, each file complete or absent."""
+        """Writes TFDS's description, `dataset_info.json` last, each file complete or absent.
+
+        What was prepared last is what `tfds.load("soccernet_v2", data_dir=...)` gives.
+        """
+        default = self.data_path.parent.parent / ".config" / "metadata.json"
+        default.parent.mkdir(parents=True, exist_ok=True)
+        partial_default = default.parent / f".{default.name}.partial"
+        partial_default.write_text(json.dumps({"default_config_name": self.builder_config.name}))
+        partial_default.replace(default)
         partial = self.data_path / "partial_info"
         partial.mkdir(exist_ok=True)
         self.info.write_to_directory(partial)

@@ -16,7 +16,6 @@ from spotting.data.prepared.blocks import num_blocks
 from spotting.data.prepared.builder_config import SoccerNetConfig
 from spotting.data.prepared.storage import STORAGE_DTYPES, StorageStatistics, iterate_blocks
 from spotting.data.prepared.tensorflow_import import tf, tfds
-from spotting.data.transforms import TransformedHalf
 
 _PARTIAL = ".partial"
 _REPORT = ".report.json"
@@ -148,7 +147,7 @@ def _finished(path: epath.Path, report_path: epath.Path, source: str) -> Report 
 
 def _fingerprint(halves: list[Half], config: SoccerNetConfig) -> str:
     """Changes with the feature files, the events and everything that is done to them."""
-    files = [path for half in halves for path in _files(half)]
+    files = [path for half in halves for path in half.list_raw_files()]
     parts: list[Any] = [
         [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files],
         [(half.number, half.num_frames, [str(event) for event in half.events]) for half in halves],
@@ -159,8 +158,3 @@ def _fingerprint(halves: list[Half], config: SoccerNetConfig) -> str:
     if normalization is not None:
         digest.update(normalization.offset.tobytes() + normalization.scale.tobytes())
     return digest.hexdigest()
-
-
-def _files(half: Half) -> list[Any]:
-    sources = half.sources if isinstance(half, TransformedHalf) else (half,)
-    return [source.path for source in sources]

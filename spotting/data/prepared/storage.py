@@ -8,9 +8,9 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from spotting.anchors import NO_EVENT, event_offsets
+from spotting.anchors import NO_EVENT
 from spotting.base.errors import InputError
-from spotting.data.halves import Half, TimeSource, label_matrix
+from spotting.data.halves import Half, TimeSource, compute_offsets
 from spotting.data.prepared.blocks import num_blocks
 
 STORAGE_DTYPES: dict[str, np.dtype] = {
@@ -90,8 +90,7 @@ def iterate_blocks(
     Raises:
       InputError: a feature is NaN, infinite, or too large for the storage type.
     """
-    labels, _ = label_matrix(half, classes, frame_rate, time_source)
-    half_offsets = event_offsets(labels)
+    (half_offsets,), _ = compute_offsets([half], classes, frame_rate, time_source)
     half_features = half.load()
     for block in range(num_blocks(half.num_frames, block_frames)):
         start = block * block_frames
