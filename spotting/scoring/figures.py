@@ -1,25 +1,95 @@
-"""Scoring a split: predictions to score maps, figures, and SoccerNet's files."""
+"""How good the predictions for a split are: score maps, the spots in them, average-mAP.
 
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Any
+    confidence, displacement [N, K] of each half -> score maps [N, K] -> Spots -> AverageMap
+
+Nothing here writes files; runs/results.py does.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from spotting.base.files import write_json_atomic
-from spotting.data.annotations import RESULTS_FILE, predictions_from_scores, write_results
 from spotting.data.halves import Half
 from spotting.inference.postprocessing import Suppression, score_map
 from spotting.scoring import metrics
-from spotting.scoring.metrics import Spots, Truths
+from spotting.scoring.metrics import AverageMap, Spots, Truths
 
 
-def truths(halves: Sequence[Half], classes: Sequence[str]) -> Truths:
+class Spotted(NamedTuple):
+    """What was spotted in the halves of a split.
+
+    Attributes:
+      score_maps: float32 [N, K] of each half, the score of each spot, -1 elsewhere.
+      spots: the same as a table.
+    """
+
+    score_maps: list[np.ndarray]
+    spots: Spots
+
+
+class SplitScores(NamedTuple):
+    """The scores of a split's predictions, and the spots that were scored.
+
+    Attributes:
+      scores: the split's part of metrics.json: with displacement, without it, and of guesses.
+      spotted: with displacement.
+      without_displacement: every confidence where it was predicted.
+    """
+
+    scores: dict[str, Any]
+    spotted: Spotted
+    without_displacement: Spotted
+
+
+def make_truths(halves: Sequence[Half], classes: Sequence[str]) -> Truths:
     """The annotated actions of a split, placed as SoccerNet's evaluator places them."""
     return metrics.truths_from_events([half.events for half in halves], classes)
 
 
-def figures(truth: Truths, spots: Spots, classes: Sequence[str]) -> dict[str, Any]:
+def spot_split(
+    confidence: Sequence[np.ndarray],
+    displacement: Sequence[np.ndarray] | None,
+    frame_rate: float,
+    suppression: Suppression,
+) -> Spotted:
+    """Spots the actions of a split from what the two models predicted.
+
+    Args:
+      confidence: [N, K] of each half, in [0, 1].
+      displacement: [N, K] of each half, in frames; None leaves confidences where they are.
+      frame_rate: of the predictions.
+      suppression: which NMS.
+    """
+    shifts = [None] * len(confidence) if displacement is None else displacement
+    pairs = zip(confidence, shifts, strict=True)
+    maps = [score_map(scores, shift, frame_rate, suppression) for scores, shift in pairs]
+    return Spotted(maps, metrics.spots_from_score_maps(maps, frame_rate))
+
+
+def score_predictions(
+    truth: Truths,
+    confidence: Sequence[np.ndarray],
+    displacement: Sequence[np.ndarray] | None,
+    frame_rate: float,
+    suppression: Suppression,
+    tolerances: Sequence[float],
+) -> AverageMap:
+    """Average-mAP of a split's predictions over some tolerances, in seconds.
+
+    Args:
+      truth: of the split, of `make_truths`.
+      confidence: as `spot_split`.
+      displacement: as `spot_split`.
+      frame_rate: as `spot_split`.
+      suppression: as `spot_split`.
+      tolerances: such as `metrics.LOOSE`.
+    """
+    spots = spot_split(confidence, displacement, frame_rate, suppression).spots
+    return metrics.average_map(truth, spots, confidence[0].shape[1], tolerances)["all"]
+
+
+def score_spots(truth: Truths, spots: Spots, classes: Sequence[str]) -> dict[str, Any]:
     """Loose and tight average-mAP in percent, overall and per class, as metrics.json holds them."""
     loose, tight = (
         metrics.average_map(truth, spots, len(classes), tolerances)["all"]
@@ -38,108 +108,56 @@ def figures(truth: Truths, spots: Spots, classes: Sequence[str]) -> dict[str, An
     }
 
 
-def write_split(
-    directory: Path,
-    halves: Sequence[Half],
-    score_maps: Iterable[np.ndarray],
-    classes: Sequence[str],
-    frame_rate: float,
-) -> None:
-    """Writes `<game>/results_spotting.json` for every game of a split."""
-    games: dict[str, list] = {}
-    for half, scores in zip(halves, score_maps, strict=True):
-        spots = predictions_from_scores(scores, half.number, classes, frame_rate)
-        games.setdefault(half.game, []).extend(spots)
-    for game, spots in games.items():
-        write_results(directory / game / RESULTS_FILE, game, spots)
-
-
-def score_split(
-    folder: Path,
+def score_variants(
     halves: Sequence[Half],
     classes: Sequence[str],
     frame_rate: float,
     confidence: Sequence[np.ndarray],
     displacement: Sequence[np.ndarray],
     suppression: Suppression,
-) -> tuple[dict[str, Any], Spots]:
-    """Turns the predictions of a split into spots, writes them, and scores them.
+) -> SplitScores:
+    """Scores a split's predictions with displacement and without, beside guesses.
 
     Args:
-      folder: gets `results` and `results_without_displacement`.
       halves: of the split, with their events.
       classes: names of the K classes.
       frame_rate: of the predictions.
       confidence: [N, K] of each half, in [0, 1].
       displacement: [N, K] of each half, in frames.
       suppression: which NMS.
-
-    Returns:
-      The split's part of metrics.json, and the spots with displacement.
     """
-    truth = truths(halves, classes)
-
-    def score_maps(
-        scores: Sequence[np.ndarray], shifts: Sequence[np.ndarray | None]
-    ) -> list[np.ndarray]:
-        pairs = zip(scores, shifts, strict=True)
-        return [score_map(*pair, frame_rate, suppression) for pair in pairs]
-
-    unmoved = [None] * len(halves)
-    without = score_maps(confidence, unmoved)
-    write_split(folder / "results_without_displacement", halves, without, classes, frame_rate)
-    with_displacement = score_maps(confidence, displacement)
-    write_split(folder / "results", halves, with_displacement, classes, frame_rate)
-    spots = metrics.spots_from_score_maps(with_displacement, frame_rate)
-    guesses = score_maps(_guesses(halves, len(classes)), unmoved)
-    result = {
-        "with_displacement": figures(truth, spots, classes),
-        "without_displacement": figures(
-            truth, metrics.spots_from_score_maps(without, frame_rate), classes
-        ),
-        "guessing": figures(truth, metrics.spots_from_score_maps(guesses, frame_rate), classes),
+    truth = make_truths(halves, classes)
+    spotted, without, guessed = (
+        spot_split(scores, shifts, frame_rate, suppression)
+        for scores, shifts in (
+            (confidence, displacement),
+            (confidence, None),
+            (_draw_guesses(halves, len(classes)), None),
+        )
+    )
+    scores = {
+        "with_displacement": score_spots(truth, spotted.spots, classes),
+        "without_displacement": score_spots(truth, without.spots, classes),
+        "guessing": score_spots(truth, guessed.spots, classes),
     }
-    return result, spots
+    return SplitScores(scores, spotted, without)
 
 
-def _guesses(halves: Sequence[Half], num_classes: int) -> list[np.ndarray]:
-    """Confidences drawn uniformly: what a figure must be compared with to mean anything."""
-    generator = np.random.default_rng(0)
-    return [generator.random((half.num_frames, num_classes), np.float32) for half in halves]
+def format_scores(scores: dict[str, Any], split: str) -> str:
+    """The scores of a split as people read them; `scores` is the split's part of metrics.json."""
 
-
-def write_thresholds(
-    workdir: Path, truth: Truths, spots: Spots, classes: Sequence[str], tolerance: float
-) -> None:
-    """Writes thresholds.json: per class, the confidence from which on F1 is greatest.
-
-    Args:
-      workdir: the run's folder.
-      truth: of the validation split.
-      spots: of the validation split.
-      classes: names of the K classes.
-      tolerance: seconds, within which a spot is right.
-    """
-    thresholds, _ = metrics.best_f1_thresholds(truth, spots, len(classes), tolerance)
-    named = dict(zip(classes, thresholds.tolist(), strict=True))
-    write_json_atomic(workdir / "thresholds.json", named)
-
-
-def table(result: dict[str, Any], split: str) -> str:
-    """The figures of a split as people read them; `result` is the split's part of metrics.json."""
-
-    def row(name: str, loose: Any, tight: Any) -> str:
+    def format_row(name: str, loose: Any, tight: Any) -> str:
         return f"{name:<34}{loose:>8}{tight:>8}"
 
-    def figures_row(name: str, values: dict[str, float]) -> str:
-        return row(name, f"{values['loose']:.1f}", f"{values['tight']:.1f}")
+    def format_values(name: str, values: dict[str, float]) -> str:
+        return format_row(name, f"{values['loose']:.1f}", f"{values['tight']:.1f}")
 
-    lines = [row(f"average-mAP, {split} split", "loose", "tight")]
+    lines = [format_row(f"average-mAP, {split} split", "loose", "tight")]
     for name in ("with_displacement", "without_displacement", "guessing"):
-        lines.append(figures_row(f"  {name.replace('_', ' ')}", result[name]))
+        lines.append(format_values(f"  {name.replace('_', ' ')}", scores[name]))
     lines.append("per class, with displacement")
-    for name, values in result["with_displacement"]["per_class"].items():
-        lines.append(figures_row(f"  {name}", values))
+    for name, values in scores["with_displacement"]["per_class"].items():
+        lines.append(format_values(f"  {name}", values))
     return "\n".join(lines)
 
 
@@ -149,3 +167,24 @@ def summarize(scores: dict[str, Any]) -> dict[str, Any]:
         variant: {key: values[key] for key in ("loose", "tight")}
         for variant, values in scores.items()
     }
+
+
+def _draw_guesses(halves: Sequence[Half], num_classes: int) -> list[np.ndarray]:
+    """Confidences drawn uniformly: what a score must be compared with to mean anything."""
+    generator = np.random.default_rng(0)
+    return [generator.random((half.num_frames, num_classes), np.float32) for half in halves]
+
+
+# Old names, for callers that are still to be changed.
+
+truths = make_truths
+figures = score_spots
+table = format_scores
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("score_split", "write_split", "write_thresholds"):
+        from spotting.runs import results
+
+        return getattr(results, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

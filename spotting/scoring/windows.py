@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from spotting.inference.postprocessing import Suppression, score_map
+from spotting.inference.postprocessing import Suppression
 from spotting.scoring import metrics
-from spotting.scoring.metrics import Truths
+from spotting.scoring.figures import score_predictions
+from spotting.scoring.metrics import AverageMap, Truths
 
 TOLERANCES = {"loose": metrics.LOOSE, "tight": metrics.TIGHT, "medium": metrics.MEDIUM}
 
@@ -18,24 +19,13 @@ def average_map(
     frame_rate: float,
     suppression: Suppression,
     measure: str,
-) -> metrics.AverageMap:
-    """Loose or tight average-mAP of a split's predictions.
-
-    Args:
-      confidence: [N, K] of each half, in [0, 1].
-      displacement: [N, K] of each half, in frames.
-      truth: of the split.
-      frame_rate: of the predictions.
-      suppression: which NMS.
-      measure: a key of `TOLERANCES`.
-    """
-    pairs = zip(confidence, displacement, strict=True)
-    maps = [score_map(*pair, frame_rate, suppression) for pair in pairs]
-    spots = metrics.spots_from_score_maps(maps, frame_rate)
-    return metrics.average_map(truth, spots, maps[0].shape[1], TOLERANCES[measure])["all"]
+) -> AverageMap:
+    """`score_predictions` at the tolerances of a measure, a key of `TOLERANCES`."""
+    tolerances = TOLERANCES[measure]
+    return score_predictions(truth, confidence, displacement, frame_rate, suppression, tolerances)
 
 
-def class_scores(
+def score_windows(
     confidence: Sequence[np.ndarray],
     displacement: Sequence[np.ndarray],
     truth: Truths,
@@ -44,11 +34,16 @@ def class_scores(
     candidates: Sequence[float],
     measure: str,
 ) -> np.ndarray:
-    """Average AP [W, K] of each class with each of W windows; other arguments as `average_map`.
+    """Average AP [W, K] of each class with each of W windows.
 
     Args:
+      confidence: [N, K] of each half, in [0, 1].
+      displacement: [N, K] of each half, in frames.
+      truth: of the split.
+      frame_rate: of the predictions.
       nms: "hard" or "soft".
       candidates: windows in seconds.
+      measure: a key of `TOLERANCES`.
     """
     suppressions = [Suppression(nms, (window,)) for window in candidates]
     return np.stack(
@@ -59,17 +54,24 @@ def class_scores(
     )
 
 
-def best_common(scores: np.ndarray, candidates: Sequence[float]) -> float:
-    """The window with which the mean over classes of `class_scores` is greatest."""
+def choose_common(scores: np.ndarray, candidates: Sequence[float]) -> float:
+    """The window with which the mean over classes of `score_windows` is greatest."""
     return candidates[int(scores.mean(axis=1).argmax())]
 
 
-def best_per_class(scores: np.ndarray, candidates: Sequence[float]) -> tuple[float, ...]:
+def choose_per_class(scores: np.ndarray, candidates: Sequence[float]) -> tuple[float, ...]:
     """For each class the window with which it scores best.
 
     A class to which several windows are equally good, as to one that never happens, takes the best
     common one if that is among them. Suppression works class by class, so these are best together.
     """
-    common = candidates.index(best_common(scores, candidates))
+    common = candidates.index(choose_common(scores, candidates))
     chosen = np.where(scores[common] == scores.max(axis=0), common, scores.argmax(axis=0))
     return tuple(candidates[index] for index in chosen)
+
+
+# Old names, for callers that are still to be changed.
+
+class_scores = score_windows
+best_common = choose_common
+best_per_class = choose_per_class

@@ -1,0 +1,90 @@
+"""The results files of a run: the spots of each game, and the thresholds of each class."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spotting.base.files import write_json_atomic
+from spotting.data.annotations import RESULTS_FILE, predictions_from_scores, write_results
+from spotting.data.halves import Half
+from spotting.inference.postprocessing import Suppression
+from spotting.scoring import metrics
+from spotting.scoring.figures import SplitScores, score_variants
+from spotting.scoring.metrics import Spots, Truths
+
+
+def write_variants(
+    folder: Path,
+    halves: Sequence[Half],
+    scored: SplitScores,
+    classes: Sequence[str],
+    frame_rate: float,
+) -> None:
+    """Writes the spots of a split with displacement and without, each into its folder.
+
+    Args:
+      folder: gets `results` and `results_without_displacement`.
+      halves: of the split.
+      scored: of `score_variants`.
+      classes: names of the K classes.
+      frame_rate: of the score maps.
+    """
+    for name, spotted in (
+        ("results", scored.spotted),
+        ("results_without_displacement", scored.without_displacement),
+    ):
+        write_split(folder / name, halves, spotted.score_maps, classes, frame_rate)
+
+
+def write_split(
+    folder: Path,
+    halves: Sequence[Half],
+    score_maps: Iterable[np.ndarray],
+    classes: Sequence[str],
+    frame_rate: float,
+) -> None:
+    """Writes `<game>/results_spotting.json` for every game of a split."""
+    games: dict[str, list] = {}
+    for half, scores in zip(halves, score_maps, strict=True):
+        spots = predictions_from_scores(scores, half.number, classes, frame_rate)
+        games.setdefault(half.game, []).extend(spots)
+    for game, spots in games.items():
+        write_results(folder / game / RESULTS_FILE, game, spots)
+
+
+def write_thresholds(
+    workdir: Path, truth: Truths, spots: Spots, classes: Sequence[str], tolerance: float
+) -> None:
+    """Writes thresholds.json: per class, the confidence from which on F1 is greatest.
+
+    Args:
+      workdir: the run's folder.
+      truth: of the validation split.
+      spots: of the validation split.
+      classes: names of the K classes.
+      tolerance: seconds, within which a spot is right.
+    """
+    thresholds, _ = metrics.best_f1_thresholds(truth, spots, len(classes), tolerance)
+    named = dict(zip(classes, thresholds.tolist(), strict=True))
+    write_json_atomic(workdir / "thresholds.json", named)
+
+
+def score_split(
+    folder: Path,
+    halves: Sequence[Half],
+    classes: Sequence[str],
+    frame_rate: float,
+    confidence: Sequence[np.ndarray],
+    displacement: Sequence[np.ndarray],
+    suppression: Suppression,
+) -> tuple[dict[str, Any], Spots]:
+    """Scores a split's predictions and writes their spots; see `score_variants`.
+
+    Returns:
+      The split's part of metrics.json, and the spots with displacement.
+    """
+    scored = score_variants(halves, classes, frame_rate, confidence, displacement, suppression)
+    write_variants(folder, halves, scored, classes, frame_rate)
+    return scored.scores, scored.spotted.spots
