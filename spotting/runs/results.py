@@ -10,6 +10,7 @@ from spotting.base.files import write_json_atomic
 from spotting.data.annotations import RESULTS_FILE, predictions_from_scores, write_results
 from spotting.data.halves import Half
 from spotting.inference.postprocessing import Suppression
+from spotting.runs import layout
 from spotting.scoring import metrics
 from spotting.scoring.figures import SplitScores, score_variants
 from spotting.scoring.metrics import Spots, Truths
@@ -32,8 +33,8 @@ def write_variants(
       frame_rate: of the score maps.
     """
     for name, spotted in (
-        ("results", scored.spotted),
-        ("results_without_displacement", scored.without_displacement),
+        (layout.RESULTS, scored.spotted),
+        (layout.RESULTS_WITHOUT_DISPLACEMENT, scored.without_displacement),
     ):
         write_split(folder / name, halves, spotted.score_maps, classes, frame_rate)
 
@@ -68,7 +69,7 @@ def write_thresholds(
     """
     thresholds, _ = metrics.best_f1_thresholds(truth, spots, len(classes), tolerance)
     named = dict(zip(classes, thresholds.tolist(), strict=True))
-    write_json_atomic(workdir / "thresholds.json", named)
+    write_json_atomic(workdir / layout.THRESHOLDS, named)
 
 
 def score_split(
