@@ -4,7 +4,8 @@
 
 MATCHES is a folder, searched at any depth for feature files of the kind that the run was trained
 on, or one .npy file of any name; there may be several. A game is called by its files' folder,
-relative to MATCHES; a file's half is the leading 1_ or 2_ of its name, else 1.
+relative to MATCHES; a file's half is the leading 1_ to 4_ of its name (3 and 4 are extra time),
+else 1.
 
 Writes to --output
   <game>/results_spotting.json   the spots in SoccerNet's format
@@ -34,7 +35,14 @@ from spotting import timing
 from spotting.base import cli
 from spotting.base.errors import InputError
 from spotting.base.files import atomic_file
-from spotting.data.annotations import RESULTS_FILE, Prediction, read_results, write_results
+from spotting.data.annotations import (
+    HALF_LIST,
+    HALF_NUMBERS,
+    RESULTS_FILE,
+    Prediction,
+    read_results,
+    write_results,
+)
 from spotting.data.checks import read_header
 from spotting.data.dataset import SOCCERNET_V2
 from spotting.data.halves import FeatureFile, find_games
@@ -261,8 +269,11 @@ _finite.__name__ = "number"
 
 
 def _single(path: Path) -> FeatureFile:
-    half = re.match(r"([12])_", path.name)
-    return FeatureFile(path.resolve().parent.name, int(half[1]) if half else 1, path)
+    half = re.match(r"(\d)_", path.name)
+    number = half[1] if half else "1"
+    if number not in map(str, HALF_NUMBERS):
+        raise InputError(f"{path}: half {number} is not one of {HALF_LIST}; rename the file")
+    return FeatureFile(path.resolve().parent.name, int(number), path)
 
 
 def _check_output(arguments: Namespace, games: Sequence[Game]) -> None:

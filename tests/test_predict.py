@@ -245,6 +245,17 @@ def test_find(tmp_path):
     assert predict.find([tmp_path / "a"], "x") == [predict.Game("b c", whole)]
     assert predict.find([folder], "x") == [predict.Game("b c", whole)]
     assert predict.find([folder / "2_x.npy"], "x") == [predict.Game("b c", {2: whole[2]})]
+    np.save(tmp_path / "2026_final.npy", np.zeros((3, 2), np.float32))
+    assert predict.find([tmp_path / "2026_final.npy"], "x")[0].halves.keys() == {1}
+    for number in (3, 4):
+        (folder / f"{number}_x.npy").touch()
+        assert predict.find([folder / f"{number}_x.npy"], "x")[0].halves.keys() == {number}
+    (extra_time,) = predict.find([folder], "x")
+    assert list(extra_time.halves) == [1, 2, 3, 4]
+    (tmp_path / "a" / "5_x.npy").touch()
+    for path in (tmp_path / "a", tmp_path / "a" / "5_x.npy"):
+        with pytest.raises(InputError, match=r"5_x\.npy: half 5 is not one of 1, 2, 3"):
+            predict.find([path], "x")
     with pytest.raises(InputError, match="two files for half 2"):
         predict.find([folder, folder / "2_x.npy"], "x")
     for games in official_splits().values():  # Composed accents are what the servers look for.

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from spotting.data.annotations import HALF_NUMBERS
 from spotting.data.halves import Half
 from spotting.runs.layout import locate_predictions
 from spotting.base.errors import InputError
@@ -58,7 +59,7 @@ def load_predictions(workdir: Path, split: str) -> dict[tuple[str, int], Predict
             # A game's path may hold any character, the separator too.
             half, _, kind = name.rpartition("|")
             game, _, number = half.rpartition("|")
-            if kind not in Prediction._fields or number not in ("1", "2"):
+            if kind not in Prediction._fields or number not in map(str, HALF_NUMBERS):
                 raise ValueError(f"{name!r} is in it")
             values = Prediction(*(arrays[f"{half}|{field}"] for field in Prediction._fields))
             if not _fit(values):
