@@ -220,6 +220,8 @@ def _position(entry: dict, game_time: float | None) -> float:
     """Seconds of `position`, cut to whole milliseconds; where it is missing, of `gameTime`."""
     position = entry.get("position")
     if position is None:
+        if game_time is None:
+            raise KeyError("position")
         return game_time
     try:
         milliseconds = int(float(position))

@@ -47,16 +47,17 @@ class Moments:
 
 
 def moments(features: np.ndarray) -> Moments:
-    """Moments of features [N, P], read a few frames at a time."""
-    total = None
-    for first in range(0, len(features), _ROWS):
-        rows = np.asarray(features[first : first + _ROWS], np.float64)
-        mean = rows.mean(axis=0)
-        centred = rows - mean
-        squares = np.einsum("np,np->p", centred, centred)
-        part = Moments(len(rows), mean, squares, np.abs(rows).max(axis=0))
-        total = part if total is None else total + part
-    return total
+    """Moments of features [N, P] with N > 0, read a few frames at a time."""
+    firsts = range(0, len(features), _ROWS)
+    return total_moments(_moments_of_few(features[first : first + _ROWS]) for first in firsts)
+
+
+def _moments_of_few(features: np.ndarray) -> Moments:
+    rows = np.asarray(features, np.float64)
+    mean = rows.mean(axis=0)
+    centred = rows - mean
+    squares = np.einsum("np,np->p", centred, centred)
+    return Moments(len(rows), mean, squares, np.abs(rows).max(axis=0))
 
 
 def total_moments(parts: Iterable[Moments]) -> Moments:

@@ -343,5 +343,5 @@ def _require_halves(
 
 
 def _count_beyond_end(half: Half, frame_rate: float) -> int:
-    end = timing.position_ms(half.num_frames, frame_rate)
+    end = int(timing.position_ms(half.num_frames, frame_rate))
     return sum(round(1000 * event.position) > end for event in half.events)

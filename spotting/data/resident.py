@@ -38,10 +38,10 @@ class ResidentSplit(NamedTuple):
       lengths: int32 [H], N of each half.
     """
 
-    features: Array
-    offsets: Array
-    starts: Array
-    lengths: Array
+    features: Array | np.ndarray
+    offsets: Array | np.ndarray
+    starts: Array | np.ndarray
+    lengths: Array | np.ndarray
 
 
 def concatenate(
@@ -107,7 +107,7 @@ def cut(split: ResidentSplit, half: Array, start: Array, chunk_frames: int) -> B
     row = split.starts[half] + start
     valid = start[:, None] + jnp.arange(chunk_frames) < split.lengths[half][:, None]
 
-    def slices(array: Array) -> Array:
+    def slices(array: Array | np.ndarray) -> Array:
         def one(first: Array) -> Array:
             return jax.lax.dynamic_slice_in_dim(array, first, chunk_frames)
 

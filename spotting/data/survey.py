@@ -140,11 +140,11 @@ def describe_events(dataset: Dataset, surveys: Mapping[str, SplitSurvey]) -> lis
     header = f"{'events':<{width}}" + "".join(f"{name:>9}" for name in (*splits, "all"))
     lines = [header + (f"{'published':>11}" if official else "")]
 
-    def add(name: str, values: list[float], published: float | None, slack: float = 0) -> None:
+    def add(name: str, values: Sequence[float], published: float | None, slack: float = 0) -> None:
         digits = 1 if slack else 0
         cells = "".join(f"{value:>9,.{digits}f}" for value in (*values, sum(values)))
         line = f"{name:<{width}}{cells}"
-        if official:
+        if published is not None and official:
             differs = abs(sum(values) - published) > slack
             line += f"{published:>11,.0f}" + ("  differs" if differs else "")
         lines.append(line)

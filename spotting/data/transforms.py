@@ -44,7 +44,7 @@ class Transform:
     resample: float = 0.0
     normalize: Normalize = "none"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.normalize not in NORMALIZE:
             raise InputError(f"normalize is {self.normalize!r}; it can be {', '.join(NORMALIZE)}")
         if not 0 <= self.resample < float("inf"):
@@ -283,6 +283,7 @@ def fit_once(
         return kept
     fitted_on = _hash_lengths(halves)
     normalization = fit(dataset, transform)
+    assert normalization is not None  # There is something to fit, by the first line.
     content = io.BytesIO()
     np.savez(content, offset=normalization.offset, scale=normalization.scale, fitted_on=fitted_on)
     path.parent.mkdir(parents=True, exist_ok=True)

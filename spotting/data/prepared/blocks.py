@@ -16,9 +16,11 @@ alone.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
+
+_Frames = TypeVar("_Frames", int, np.ndarray)
 
 
 class Layout(NamedTuple):
@@ -63,18 +65,18 @@ class Reads(NamedTuple):
     valid: np.ndarray
 
 
-def num_blocks(num_frames: np.ndarray | int, block_frames: int) -> np.ndarray | int:
+def num_blocks(num_frames: _Frames, block_frames: int) -> _Frames:
     """Blocks of a half of `num_frames` frames, the last one padded."""
     return -(-num_frames // block_frames)
 
 
 def make_layout(num_frames: Sequence[int], shard: Sequence[int], block_frames: int) -> Layout:
     """Lays halves out one after the other; `shard` [H] never falls."""
-    num_frames, shard = np.asarray(num_frames, np.int64), np.asarray(shard, np.int64)
-    ends = np.cumsum(num_blocks(num_frames, block_frames))
+    lengths, shards = np.asarray(num_frames, np.int64), np.asarray(shard, np.int64)
+    ends = np.cumsum(num_blocks(lengths, block_frames))
     firsts = np.concatenate([[0], ends[:-1]])
-    first_of_shard = firsts[np.searchsorted(shard, shard, side="left")]
-    return Layout(num_frames, shard, firsts - first_of_shard, block_frames)
+    first_of_shard = firsts[np.searchsorted(shards, shards, side="left")]
+    return Layout(lengths, shards, firsts - first_of_shard, block_frames)
 
 
 def draw_chunks(

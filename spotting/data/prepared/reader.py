@@ -71,7 +71,7 @@ class PreparedHalf(Half):
 
     def load(self) -> np.ndarray:
         """Features [N, P] as stored."""
-        count = int(num_blocks(self.num_frames, self.records.block_frames))
+        count = num_blocks(self.num_frames, self.records.block_frames)
         dataset = tf.data.TFRecordDataset(str(self.path)).skip(self.first_record).take(count)
         blocks = dataset.map(lambda record: self.records.decode(record)[0])
         with reading_records(os.path.dirname(str(self.path))):

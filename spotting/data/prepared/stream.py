@@ -11,6 +11,7 @@ import collections
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import numpy as np
@@ -20,6 +21,9 @@ from spotting.data.prepared import blocks
 from spotting.data.prepared.reader import Prepared, reading_records
 from spotting.data.prepared.tensorflow_import import tf
 from spotting.data.resident import Batch
+
+Block = tuple[tf.Tensor, tf.Tensor]
+"""Features [T, P] and offsets int16 [T, K] of a record."""
 
 _LANES = 32  # Of all parts together: so many matches meet in a batch.
 _LEAST_LANES = 4  # Of one part.
@@ -185,13 +189,14 @@ class Part:
             turns = first_window * window // lanes if index == first_pass else 0
             reads = blocks.plan_reads(layout, half[:, turns:], first_frame[:, turns:])
             # The draws of the pass have the seed (seed, index), which is (seed, index, 0) to NumPy.
-            rng = np.random.default_rng((self.seed, index, 1 + self.index))
+            rng = np.random.default_rng((self.seed, int(index), 1 + self.index))
             seeds = rng.integers(np.iinfo(np.int64).max, size=windows_per_pass)
             return [*reads, seeds[first_window if index == first_pass else 0 :]]
 
         def shuffled(chunks: tuple[tf.data.Dataset, ...], seed: tf.Tensor) -> tf.data.Dataset:
-            chunks = tf.data.Dataset.zip(*chunks)
-            return chunks.shuffle(window, seed=seed, reshuffle_each_iteration=False)
+            return tf.data.Dataset.zip(*chunks).shuffle(
+                window, seed=seed, reshuffle_each_iteration=False
+            )
 
         def one_pass(index: tf.Tensor) -> tf.data.Dataset:
             types = [tf.int64] * (len(blocks.Reads._fields) + 1)
@@ -237,13 +242,13 @@ class Part:
             tf.zeros([records.block_frames, records.num_classes], tf.int16),
         )
 
-        def join(previous, block):
+        def join(previous: Block, block: tuple[tf.Tensor, tf.Tensor]) -> tuple[Block, Any]:
             number, record = block
             current = records.decode(record)
             return current, (number, previous, current)
 
-        def cut(number, previous, current):
-            def one(chunk):
+        def cut(number: tf.Tensor, previous: Block, current: Block) -> tf.data.Dataset:
+            def cut_one(chunk: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
                 first = reads.cut[chunk]
                 features, offsets = (
                     tf.concat([before[first:], after[:first]], axis=0)
@@ -258,7 +263,7 @@ class Part:
             chunks = tf.data.Dataset.range(
                 reads.block_chunks[number], reads.block_chunks[number + 1]
             )
-            return chunks.map(one)
+            return chunks.map(cut_one)
 
         return read.scan(nothing, join).flat_map(cut)
 
