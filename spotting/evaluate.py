@@ -43,7 +43,7 @@ TOLERANCES: Mapping[str, Sequence[float]] = {
 """The official evaluator's metrics, by the tolerances in seconds that each averages over."""
 
 Scores = Mapping[str, Mapping[str, metrics.AverageMap]]
-"""Metric (a key of TOLERANCES) to kind of action (of metrics.KINDS) to its figures."""
+"""Metric (a key of TOLERANCES) to kind of action (of metrics.KINDS) to its average-mAP."""
 
 
 class Games(NamedTuple):
@@ -54,7 +54,7 @@ class Games(NamedTuple):
 
 
 def score(games: Games, classes: Sequence[str]) -> Scores:
-    """All of SoccerNet's figures for some games, as fractions.
+    """Computes all of SoccerNet's metrics for some games, as fractions.
 
     Raises:
       InputError: no event is of one of the classes.
@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--labels", type=Path, required=True, metavar="DIR")
     parser.add_argument("--predictions", type=Path, required=True, metavar="DIR_OR_ZIP")
     parser.add_argument("--split", help="score this split (default: every game with labels)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there, 0 to 1")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all scores there, 0 to 1")
     arguments = parser.parse_args()
 
     classes = _read_classes(arguments.labels)

@@ -13,7 +13,7 @@ from spotting.data.annotations import (
     Event,
     Prediction,
     iterate_results,
-    predictions_from_scores,
+    make_predictions,
     read_events,
     read_results,
     write_results,
@@ -205,7 +205,7 @@ def test_writes_what_the_official_code_writes(tmp_path):
     ]:
         scores[frame, label] = score
     path = tmp_path / "new folder" / "results_spotting.json"
-    write_results(path, GAME, predictions_from_scores(scores, 1, SOCCERNET_CLASSES, 2.0))
+    write_results(path, GAME, make_predictions(scores, 1, SOCCERNET_CLASSES, 2.0))
     rows = [
         ("1 - 0:00", "0", "Penalty", "0.5"),
         ("1 - 0:00", "500", "Goal", "0.25"),

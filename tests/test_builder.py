@@ -34,9 +34,9 @@ from spotting.data.prepared import builder, stream
 from spotting.data.prepared import reader as prepared
 from spotting.data.transforms import (
     Transform,
-    fit_once,
+    describe_transformed,
+    fit_normalization_once,
     read_transformed_split,
-    transformed,
 )
 
 GAMES = {"train": [(5, 30), (8, 17)], "valid": [(9, 4)]}
@@ -109,7 +109,7 @@ def test_every_published_feature_set_has_configs():
 
 def test_the_official_layout(tmp_path, monkeypatch):
     splits = {"train": ("a/b/c",), "valid": ("a/b/d",), "test": ("a/b/e",), "challenge": ("a/b/f",)}
-    monkeypatch.setattr(description, "official_splits", lambda: splits)
+    monkeypatch.setattr(description, "read_official_splits", lambda: splits)
     for game in ("a/b/c", "a/b/d", "a/b/e"):
         (tmp_path / game).mkdir(parents=True)
         for half in (1, 2):
@@ -151,7 +151,7 @@ def test_transformed_features_are_stored(folder):
     )
     assert ready.frame_rate == 4.0
     dataset = open_dataset(folder)
-    normalization = fit_once(dataset, transform, folder / "prepared")
+    normalization = fit_normalization_once(dataset, transform, folder / "prepared")
     halves, _ = read_transformed_split(dataset, "valid", transform, normalization)
     for half, stored in zip(halves, ready.halves("valid"), strict=True):
         assert half.num_frames == stored.num_frames
@@ -192,9 +192,9 @@ def test_prepared_data_is_enough(folder, tmp_path, transform):
         dataset, transform, "float32", chunk_frames=round(4 * rate), time_source="position"
     )
     ready = prepared.prepare(config, folder, tmp_path / "elsewhere")
-    normalization = fit_once(dataset, transform, tmp_path / "elsewhere")
+    normalization = fit_normalization_once(dataset, transform, tmp_path / "elsewhere")
     expected = content(ready)
-    seen = transformed(dataset, transform)
+    seen = describe_transformed(dataset, transform)
     _, problems = read_transformed_split(dataset, "train", transform, normalization)
     shutil.rmtree(folder)
 
@@ -222,7 +222,7 @@ def test_prepared_data_is_enough(folder, tmp_path, transform):
         np.testing.assert_array_equal(kept.offset, normalization.offset)
         np.testing.assert_array_equal(kept.scale, normalization.scale)
         # So predict and export have it, too.
-        again = fit_once(dataset, transform, tmp_path / "elsewhere")
+        again = fit_normalization_once(dataset, transform, tmp_path / "elsewhere")
         np.testing.assert_array_equal(again.scale, normalization.scale)
         shutil.rmtree(tmp_path / "elsewhere" / "normalization")
         with pytest.raises(InputError, match="delete that to have both made again"):

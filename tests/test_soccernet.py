@@ -97,7 +97,7 @@ def test_halves_hold_features_and_events(root):
 
 
 def test_soccernet_v2_has_its_official_splits():
-    splits = description.official_splits()
+    splits = description.read_official_splits()
     assert {split: len(games) for split, games in splits.items()} == {
         "train": 300,
         "valid": 100,
@@ -114,7 +114,7 @@ def test_soccernet_v2_has_its_official_splits():
 
 @pytest.mark.parametrize("features", description.FEATURE_SETS)
 def test_an_undescribed_folder_is_soccernet_v2(tmp_path, features):
-    game = tmp_path / description.official_splits()["challenge"][3]
+    game = tmp_path / description.read_official_splits()["challenge"][3]
     game.mkdir(parents=True)
     frame_rate, dim = description.FEATURE_SETS[features]
     for number in (1, 2):
@@ -246,7 +246,7 @@ def test_label_matrix_is_the_official_code_s(frame_rate, number, expected):
         if event.half == number and event.label in SOCCERNET_CLASSES
     )
     half = soccernet.Half("game", number, Path("unread.npy"), len(expected), events)
-    matrix, _ = soccernet.label_matrix(half, SOCCERNET_CLASSES, frame_rate, "gameTime")
+    matrix, _ = soccernet.make_label_matrix(half, SOCCERNET_CLASSES, frame_rate, "gameTime")
     assert matrix.dtype == np.uint8
     np.testing.assert_array_equal(matrix, expected)
 
@@ -267,7 +267,7 @@ def test_label_matrix_goes_by_either_time(source, frames):
         Event(1, "Corner", position=5.0, game_time=5.0, visible=True),  # frame 10 of 0..9
     )
     half = soccernet.Half("game", 1, Path("unread.npy"), 10, events)
-    matrix, clamped = soccernet.label_matrix(half, CLASSES, 2.0, source)
+    matrix, clamped = soccernet.make_label_matrix(half, CLASSES, 2.0, source)
     assert {(frame, k) for frame, k in np.argwhere(matrix).tolist()} == frames
     assert clamped == 1
 
@@ -352,7 +352,7 @@ def test_absent_files_are_summarised(root):
         soccernet.read_split(dataset, "train")
     assert "train: 4 of 6 files\n" in caught.value.details
     assert "test:" not in caught.value.details
-    assert len(checks.missing_files(dataset, "train", labels=False)) == 3
+    assert len(checks.find_missing_files(dataset, "train", labels=False)) == 3
 
 
 def test_labels_missing(root):
@@ -467,10 +467,10 @@ def test_files_that_passed_are_not_read_again(root, tmp_path, monkeypatch):
     record = tmp_path / "cache" / "spotting" / "checked_features.json"
     halves, _ = soccernet.read_split(soccernet.open_dataset(root), "train")
     read = []
-    original = soccernet.first_nonfinite
+    original = soccernet.find_nonfinite
     monkeypatch.setattr(
         soccernet,
-        "first_nonfinite",
+        "find_nonfinite",
         lambda features: read.append(Path(features.filename)) or original(features),
     )
 

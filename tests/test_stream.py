@@ -14,7 +14,7 @@ from spotting.__main__ import COMMANDS
 from spotting.anchors import NO_EVENT, event_offsets
 from spotting.base.errors import InputError
 from spotting.data import resident
-from spotting.data.halves import compute_offsets, label_matrix, open_dataset, read_split
+from spotting.data.halves import compute_offsets, make_label_matrix, open_dataset, read_split
 from spotting.data.prepared import builder, stream
 from spotting.data.prepared import reader as prepared
 
@@ -56,7 +56,7 @@ def test_chunks_and_targets_are_those_of_whole_halves(folder, ready):
     halves, _ = read_split(dataset, "train")
     offsets, _ = compute_offsets(halves, dataset.classes, dataset.frame_rate, "gameTime")
     for half, computed in zip(halves, offsets, strict=True):
-        labels, _ = label_matrix(half, dataset.classes, dataset.frame_rate, "gameTime")
+        labels, _ = make_label_matrix(half, dataset.classes, dataset.frame_rate, "gameTime")
         np.testing.assert_array_equal(computed, event_offsets(labels))
     seen = set()
     for batch in take(make_stream(ready).batches(), 60):
@@ -174,7 +174,7 @@ def test_batches_go_to_the_device(ready):
     mesh = jax.make_mesh((1,), ("batch",))
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch"))
     for where in (None, sharding):
-        device = list(stream.to_device(host, where))
+        device = list(stream.put_on_device(host, where))
         assert len(device) == 5
         for one, two in zip(device, host, strict=True):
             assert isinstance(one.features, jax.Array)

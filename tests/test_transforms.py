@@ -7,7 +7,7 @@ from stream_fixture import CLASSES, FEATURES, marks, write_matches
 
 from spotting.base.errors import InputError
 from spotting.data import transforms
-from spotting.data.feature_statistics import map_threads, moments, total_moments
+from spotting.data.feature_statistics import add_moments, compute_moments, map_threads
 from spotting.data.halves import open_dataset
 from spotting.data.transforms import Transform
 
@@ -30,14 +30,14 @@ def add_features(folder, name, dim, dtype=np.float32, extra_frames=0):
 
 def load_split(folder, split, transform):
     dataset = open_dataset(folder)
-    normalization = transforms.fit(dataset, transform)
+    normalization = transforms.fit_normalization(dataset, transform)
     halves, _ = transforms.read_transformed_split(dataset, split, transform, normalization)
     return halves, [half.load() for half in halves]
 
 
 def test_no_transform_changes_nothing(folder):
     dataset = open_dataset(folder)
-    assert transforms.transformed(dataset, Transform()) == dataset
+    assert transforms.describe_transformed(dataset, Transform()) == dataset
     halves, loaded = load_split(folder, "train", Transform())
     assert [half.num_frames for half in halves] == [5, 30, 8, 17]
     np.testing.assert_array_equal(loaded[1], marks(1, 30))
@@ -47,7 +47,7 @@ def test_no_transform_changes_nothing(folder):
 def test_resampling_is_linear(rate, frames):
     ramp = np.stack([np.arange(7.0), 10 - np.arange(7.0)], 1).astype(np.float32)
     result = transforms.resample(ramp, 2.0, rate)
-    assert len(result) == transforms.resampled_frames(7, 2.0, rate) == frames
+    assert len(result) == transforms.count_resampled_frames(7, 2.0, rate) == frames
     seconds = np.arange(frames) / rate
     # At 2 frames per second, frame i is at i / 2 s; the last one lasts on.
     expected = np.minimum(seconds * 2, 6)
@@ -65,7 +65,7 @@ def test_resampling_to_the_same_rate_and_back():
 def test_feature_sets_are_joined(folder):
     add_features(folder, "more", 3, np.float16, extra_frames=1)
     transform = Transform(("more",))
-    stored = transforms.transformed(open_dataset(folder), transform)
+    stored = transforms.describe_transformed(open_dataset(folder), transform)
     assert (stored.feature_dim, stored.features) == (7, f"{FEATURES}+more")
     halves, loaded = load_split(folder, "train", transform)
     assert [half.num_frames for half in halves] == [5, 30, 8, 17]
@@ -95,10 +95,10 @@ def test_joined_sets_must_be_of_the_same_halves(folder):
 def test_joined_sets_may_have_different_rates(folder):
     dataset = open_dataset(folder)
     features = np.arange(10.0, dtype=np.float32)[:, None]
-    joined = transforms.apply([features, features[:5]], [2.0, 1.0], 2.0, None)
+    joined = transforms.apply_transform([features, features[:5]], [2.0, 1.0], 2.0, None)
     np.testing.assert_array_equal(joined[:, 0], np.arange(10))
     np.testing.assert_array_equal(joined[:, 1], [0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4, 4])
-    assert transforms.transformed(dataset, Transform(resample=1.0)).frame_rate == 1.0
+    assert transforms.describe_transformed(dataset, Transform(resample=1.0)).frame_rate == 1.0
 
 
 @pytest.mark.parametrize("normalize", ["max_abs", "standard"])
@@ -118,10 +118,10 @@ def test_normalization_is_fitted_on_the_training_split_alone(folder, normalize):
         expected = (train - train.mean(axis=0)) / np.where(std > 0, std, 1)
     np.testing.assert_allclose(values, expected, atol=2e-6)
 
-    before = transforms.fit(open_dataset(folder), transform)
+    before = transforms.fit_normalization(open_dataset(folder), transform)
     path = folder / "league/valid 0" / f"1_{FEATURES}.npy"
     np.save(path, 100 * np.load(path))
-    after = transforms.fit(open_dataset(folder), transform)
+    after = transforms.fit_normalization(open_dataset(folder), transform)
     np.testing.assert_array_equal(before.offset, after.offset)
     np.testing.assert_array_equal(before.scale, after.scale)
 
@@ -136,17 +136,17 @@ def test_normalization_commutes_with_resampling(folder):
 def test_the_fit_is_kept_and_renewed(folder, monkeypatch):
     dataset = open_dataset(folder)
     transform = Transform(normalize="standard")
-    first = transforms.fit_once(dataset, transform, folder / "prepared")
+    first = transforms.fit_normalization_once(dataset, transform, folder / "prepared")
     with monkeypatch.context() as patch:
-        patch.setattr(transforms, "fit", None)  # Not to be called.
-        again = transforms.fit_once(dataset, transform, folder / "prepared")
+        patch.setattr(transforms, "fit_normalization", None)  # Not to be called.
+        again = transforms.fit_normalization_once(dataset, transform, folder / "prepared")
     np.testing.assert_array_equal(again.offset, first.offset)
     np.testing.assert_array_equal(again.scale, first.scale)
 
     smaller = dataclasses.replace(dataset, splits={"train": dataset.splits["train"][:1]})
-    renewed = transforms.fit_once(smaller, transform, folder / "prepared")
+    renewed = transforms.fit_normalization_once(smaller, transform, folder / "prepared")
     assert (renewed.offset != first.offset).any()
-    assert transforms.fit_once(dataset, Transform(), folder / "prepared") is None
+    assert transforms.fit_normalization_once(dataset, Transform(), folder / "prepared") is None
 
 
 def _other_npz(_):
@@ -158,17 +158,17 @@ def _other_npz(_):
 @pytest.mark.parametrize("damage", [lambda content: content[:-9], lambda _: b"", _other_npz])
 def test_a_damaged_fit_is_named(folder, damage):
     dataset, transform = open_dataset(folder), Transform(normalize="standard")
-    transforms.fit_once(dataset, transform, folder / "prepared")
+    transforms.fit_normalization_once(dataset, transform, folder / "prepared")
     path = next((folder / "prepared" / "normalization").iterdir())
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(InputError, match=rf"{path.name}: .*delete it to have it fitted again"):
-        transforms.fit_once(dataset, transform, folder / "prepared")
+        transforms.fit_normalization_once(dataset, transform, folder / "prepared")
 
 
 def test_moments_are_numpys():
     rng = np.random.default_rng(0)
     parts = [rng.normal(50, 3, (n, 6)).astype(np.float32) for n in (700, 1, 256, 33)]
-    total = total_moments(map_threads(moments, parts))
+    total = add_moments(map_threads(compute_moments, parts))
     everything = np.concatenate(parts).astype(np.float64)
     assert total.count == 990
     np.testing.assert_allclose(total.mean, everything.mean(axis=0), rtol=1e-12)
@@ -208,4 +208,4 @@ def test_wrong_options(options):
 
 def test_unknown_feature_sets_are_named(folder):
     with pytest.raises(InputError, match=r"1_other\.npy: no such file"):
-        transforms.transformed(open_dataset(folder), Transform(("other",)))
+        transforms.describe_transformed(open_dataset(folder), Transform(("other",)))

@@ -122,7 +122,7 @@ def iterate_results(path: str | os.PathLike) -> Iterator[tuple[str, list[Predict
         raise InputError(f"{path}: no <game>/{RESULTS_FILE} in it")
 
 
-def predictions_from_scores(
+def make_predictions(
     scores: np.ndarray, half: int, classes: Sequence[str], frame_rate: float
 ) -> list[Prediction]:
     """The predictions that a score map [N, K] of one half holds: its entries of 0 and more.
@@ -273,3 +273,8 @@ def _game_name(folder: str, url_local: str) -> str:
     if url_local and (folder == "." or folder.endswith("/" + url_local)):
         return url_local
     return folder
+
+
+# Old names, for callers that are still to be changed.
+
+predictions_from_scores = make_predictions

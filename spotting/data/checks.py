@@ -1,4 +1,4 @@
-"""What can be wrong with a dataset's files, found before anything long starts."""
+"""Checks of a dataset's files, before any long work starts."""
 
 import contextlib
 import math
@@ -14,8 +14,8 @@ from spotting.data.annotations import LABELS_FILE, read_events
 from spotting.data.dataset import DESCRIPTION_FILE, HALVES, LABELLED_SPLITS, SOCCERNET_V2, Dataset
 
 _EXAMPLES = 3
-_MOST_RECORDED = 20_000  # files of a record, which nobody tidies up
-_SCAN_BYTES = 1 << 20  # A block that stays in the cache while it is looked at twice.
+_MOST_RECORDED = 20_000  # files; older entries are dropped
+_SCAN_BYTES = 1 << 20  # A block that stays in the cache while it is read twice.
 _HEADER_READERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -30,7 +30,7 @@ class MissingData(InputError):
         self.details = details
 
 
-def missing_files(dataset: Dataset, split: str, labels: bool = True) -> list[Path]:
+def find_missing_files(dataset: Dataset, split: str, labels: bool = True) -> list[Path]:
     """Files of a split that are absent, game by game; see `list_halves` for its feature files.
 
     With `labels`, label files count too, but for the challenge split, which has none.
@@ -61,18 +61,18 @@ def list_halves(dataset: Dataset, game: str) -> dict[int, Path]:
 
 def require_files(dataset: Dataset, split: str, labels: bool = True) -> None:
     """Raises MissingData, with a summary of them all, where files of a split are absent."""
-    missing = missing_files(dataset, split, labels)
+    missing = find_missing_files(dataset, split, labels)
     if missing:
         games = {path.parent for path in missing}
         raise MissingData(
             f"{dataset.root}: {_plural(len(missing), 'file')} of the {split} split missing, in "
             f"{len(games)} of its {_plural(len(dataset.games(split)), 'game')}: "
             f"{_examples(dataset, missing)}; {_remedy(dataset)}",
-            expected_tree(dataset),
+            describe_expected_tree(dataset),
         )
 
 
-def expected_tree(dataset: Dataset) -> str:
+def describe_expected_tree(dataset: Dataset) -> str:
     """The folder that a dataset should be, what of it is missing, and how to come by it.
 
     Several lines for a person to read. Looks only at whether files exist; `dataset.root` need not.
@@ -108,7 +108,7 @@ def expected_tree(dataset: Dataset) -> str:
             "",
         ]
     lines += [
-        "Without any data, the demo plays its own matches:",
+        "Without any data, the demo simulates matches:",
         "",
         "  python -m spotting.main --config=configs/demo.py",
     ]
@@ -173,7 +173,7 @@ def check_game(dataset: Dataset, game: str, halves: Mapping[int, Path]) -> dict[
     return {number: num_frames for number, (num_frames, _) in shapes.items()}
 
 
-def first_nonfinite(features: np.ndarray) -> tuple[int, int] | None:
+def find_nonfinite(features: np.ndarray) -> tuple[int, int] | None:
     """Frame and column of the first NaN or infinity in a float array [N, P], None without one.
 
     Reads block by block, so that a memory-mapped array need not fit in memory.
@@ -195,7 +195,7 @@ State = list[int]
 """Size and time of last change of a file, in bytes and nanoseconds."""
 
 
-def record_path() -> Path:
+def locate_record() -> Path:
     """Where this machine keeps which feature files were read and found free of NaN."""
     caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     return caches / "spotting" / "checked_features.json"
@@ -252,7 +252,7 @@ def _other_halves(dataset: Dataset) -> list[str]:
 def _missing_lines(dataset: Dataset) -> list[str]:
     lines = []
     for split in dataset.splits:
-        missing = missing_files(dataset, split)
+        missing = find_missing_files(dataset, split)
         if missing and split in LABELLED_SPLITS:
             files = len(_files(dataset, split, labels=True))
             lines.append(f"  {split}: {len(missing)} of {files} files")
@@ -274,3 +274,8 @@ def _remedy(dataset: Dataset) -> str:
 
 def _plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+# Old names, for callers that are still to be changed.
+
+first_nonfinite = find_nonfinite

@@ -1,4 +1,4 @@
-"""What a folder of games says it is: feature files, frame rate, classes and splits.
+"""Description of a folder of games: feature files, frame rate, classes and splits.
 
 A folder with a `dataset.json` describes itself. Any other one is SoccerNet-v2 with the official
 splits.
@@ -127,7 +127,7 @@ def find_half_files(folder: Path, names: Iterable[str], features: str) -> dict[i
 
 
 @functools.cache
-def official_splits() -> Mapping[str, tuple[str, ...]]:
+def read_official_splits() -> Mapping[str, tuple[str, ...]]:
     """SoccerNet-v2's game paths: 300 train, 100 valid, 100 test and 50 challenge games.
 
     Source: the game lists of the SoccerNet package, version 0.2.0.
@@ -137,7 +137,7 @@ def official_splits() -> Mapping[str, tuple[str, ...]]:
 
 
 def describe_dataset(root: str | os.PathLike, features: str | None = None) -> Dataset:
-    """What a folder is, without a look at its games.
+    """Describes a folder without reading its games.
 
     Args:
       root: the folder; with a `dataset.json` in it, or SoccerNet-v2.
@@ -163,7 +163,7 @@ def describe_dataset(root: str | os.PathLike, features: str | None = None) -> Da
             f"others write a {path}"
         )
     frame_rate, dim = FEATURE_SETS[features]
-    splits = official_splits()
+    splits = read_official_splits()
     return Dataset(Path(root), SOCCERNET_V2, frame_rate, features, dim, SOCCERNET_CLASSES, splits)
 
 
@@ -265,3 +265,8 @@ _FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "classes": (_is_class_list, "a list of class names, each once"),
     "splits": (_is_split_map, "an object of split to list of game paths"),
 }
+
+
+# Old names, for callers that are still to be changed.
+
+official_splits = read_official_splits

@@ -26,7 +26,7 @@ LICENCE_NOTE = (
 
 
 def download(dataset: Dataset, features: Sequence[str], splits: Sequence[str]) -> None:
-    """Downloads features and labels into the dataset's folder; goes on where it was stopped.
+    """Downloads features and labels into the dataset's folder; resumes a stopped download.
 
     What is there already is not fetched again. The bytes of a file appear under its name when all
     of them are there.
@@ -64,8 +64,8 @@ def download(dataset: Dataset, features: Sequence[str], splits: Sequence[str]) -
         except (HfHubHTTPError, OSError) as error:
             reason = str(error).strip().splitlines()[0]
             raise InputError(
-                f"could not download from {repository} on Hugging Face: {reason}; the same command "
-                "goes on from here"
+                f"could not download from {repository} on Hugging Face: {reason}; run the same "
+                "command again to resume"
             ) from error
 
     labelled = [

@@ -46,10 +46,10 @@ class Moments:
         return np.sqrt(self.squares / self.count)
 
 
-def moments(features: np.ndarray) -> Moments:
+def compute_moments(features: np.ndarray) -> Moments:
     """Moments of features [N, P] with N > 0, read a few frames at a time."""
     firsts = range(0, len(features), _ROWS)
-    return total_moments(_moments_of_few(features[first : first + _ROWS]) for first in firsts)
+    return add_moments(_moments_of_few(features[first : first + _ROWS]) for first in firsts)
 
 
 def _moments_of_few(features: np.ndarray) -> Moments:
@@ -60,7 +60,7 @@ def _moments_of_few(features: np.ndarray) -> Moments:
     return Moments(len(rows), mean, squares, np.abs(rows).max(axis=0))
 
 
-def total_moments(parts: Iterable[Moments]) -> Moments:
+def add_moments(parts: Iterable[Moments]) -> Moments:
     """The moments of all parts together."""
     parts = iter(parts)
     total = next(parts)

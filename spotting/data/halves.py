@@ -22,8 +22,8 @@ from spotting.data.annotations import Event, read_events
 from spotting.data.checks import (
     MissingData,
     check_game,
-    expected_tree,
-    first_nonfinite,
+    describe_expected_tree,
+    find_nonfinite,
     list_halves,
     raise_first,
     require_files,
@@ -120,7 +120,7 @@ def open_dataset(root: str | os.PathLike | None, features: str | None = None) ->
         )
     else:
         return dataset
-    raise MissingData(problem, expected_tree(dataset))
+    raise MissingData(problem, describe_expected_tree(dataset))
 
 
 def read_split(dataset: Dataset, split: str, labels: bool = True) -> tuple[list[Half], Problems]:
@@ -197,7 +197,7 @@ def check_features(
     (`checked_features.json`); a file that was changed since is read again. Deleting the record, or
     a cache folder that cannot be written, costs time alone.
     """
-    check_finite(halves, progress, checks.record_path())
+    check_finite(halves, progress, checks.locate_record())
 
 
 def check_finite(
@@ -241,7 +241,7 @@ def check_finite(
 
 def _find_nonfinite(path: Path) -> InputError | None:
     features = np.load(path, mmap_mode="r")
-    where = first_nonfinite(features)
+    where = find_nonfinite(features)
     if where is None:
         return None
     return InputError(
@@ -253,7 +253,7 @@ def _find_nonfinite(path: Path) -> InputError | None:
 def compute_offsets(
     halves: Sequence[Half], classes: Sequence[str], frame_rate: float, source: TimeSource
 ) -> tuple[list[np.ndarray], int]:
-    """What training on some halves goes by; arguments are those of `label_matrix`.
+    """What training on some halves goes by; arguments are those of `make_label_matrix`.
 
     Returns:
       Of each half the offsets of its anchors, int16 [N, K], of `anchors.event_offsets`; and the
@@ -262,13 +262,13 @@ def compute_offsets(
     """
     offsets, moved = [], 0
     for half in halves:
-        labels, moved_here = label_matrix(half, classes, frame_rate, source)
+        labels, moved_here = make_label_matrix(half, classes, frame_rate, source)
         offsets.append(event_offsets(labels))
         moved += moved_here
     return offsets, moved
 
 
-def label_matrix(
+def make_label_matrix(
     half: Half, classes: Sequence[str], frame_rate: float, source: TimeSource
 ) -> tuple[np.ndarray, int]:
     """Where the events of a half are, for training.
@@ -345,3 +345,8 @@ def _require_halves(
 def _count_beyond_end(half: Half, frame_rate: float) -> int:
     end = int(timing.position_ms(half.num_frames, frame_rate))
     return sum(round(1000 * event.position) > end for event in half.events)
+
+
+# Old names, for callers that are still to be changed.
+
+label_matrix = make_label_matrix

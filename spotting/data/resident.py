@@ -108,10 +108,10 @@ def cut(split: ResidentSplit, half: Array, start: Array, chunk_frames: int) -> B
     valid = start[:, None] + jnp.arange(chunk_frames) < split.lengths[half][:, None]
 
     def slices(array: Array | np.ndarray) -> Array:
-        def one(first: Array) -> Array:
+        def cut_one(first: Array) -> Array:
             return jax.lax.dynamic_slice_in_dim(array, first, chunk_frames)
 
-        return jax.vmap(one)(row)
+        return jax.vmap(cut_one)(row)
 
     features = jnp.where(valid[..., None], slices(split.features), 0)
     return Batch(features, slices(split.offsets), valid)

@@ -1,4 +1,4 @@
-"""A look through a folder: what is missing, what is broken, what the rest adds up to."""
+"""Surveys a folder: what is missing, what is broken, what the rest adds up to."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -68,7 +68,7 @@ def survey_split(
     Args:
       sources: the dataset, once for each feature set that is needed.
       split: one of its splits.
-      progress: called with the number of games looked at and of all.
+      progress: called with the number of games surveyed and of all.
     """
     dataset = sources[0]
     games = dataset.games(split)

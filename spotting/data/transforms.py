@@ -22,7 +22,7 @@ from spotting.base.errors import InputError
 from spotting.base.files import read_npz
 from spotting.data.checks import read_header
 from spotting.data.dataset import FEATURE_SETS, SOCCERNET_V2, Dataset
-from spotting.data.feature_statistics import map_threads, moments, total_moments
+from spotting.data.feature_statistics import add_moments, compute_moments, map_threads
 from spotting.data.halves import Half, Problems, read_split
 
 Normalize = Literal["none", "max_abs", "standard"]
@@ -95,10 +95,10 @@ class TransformedHalf(Half):
     def load(self) -> np.ndarray:
         """Features [N, P] after the transform, float32."""
         parts = [source.load() for source in self.sources]
-        return apply(parts, self.source_rates, self.frame_rate, self.normalization)
+        return apply_transform(parts, self.source_rates, self.frame_rate, self.normalization)
 
 
-def apply(
+def apply_transform(
     parts: Sequence[np.ndarray],
     part_rates: Sequence[float],
     frame_rate: float,
@@ -143,7 +143,7 @@ def resample(features: np.ndarray, from_rate: float, to_rate: float) -> np.ndarr
     """
     if from_rate == to_rate:
         return features
-    num_frames = resampled_frames(len(features), from_rate, to_rate)
+    num_frames = count_resampled_frames(len(features), from_rate, to_rate)
     position = np.minimum(np.arange(num_frames) * (from_rate / to_rate), len(features) - 1)
     before = np.floor(position).astype(np.int64)
     after = np.minimum(before + 1, len(features) - 1)
@@ -154,14 +154,14 @@ def resample(features: np.ndarray, from_rate: float, to_rate: float) -> np.ndarr
     return result
 
 
-def resampled_frames(num_frames: int, from_rate: float, to_rate: float) -> int:
+def count_resampled_frames(num_frames: int, from_rate: float, to_rate: float) -> int:
     """Length of a half of `num_frames` frames after `resample`."""
     return max(1, round(num_frames * to_rate / from_rate))
 
 
-def transformed(dataset: Dataset, transform: Transform) -> Dataset:
+def describe_transformed(dataset: Dataset, transform: Transform) -> Dataset:
     """What a dataset is after a transform: its frame rate, name of features and dimension."""
-    sources = source_datasets(dataset, transform)
+    sources = list_sources(dataset, transform)
     return dataclasses.replace(
         dataset,
         frame_rate=transform.resample or dataset.frame_rate,
@@ -183,7 +183,7 @@ def read_transformed_split(
       dataset: as it is on disk.
       split: one of its splits.
       transform: see there.
-      normalization: of `fit`, None if the transform has none.
+      normalization: of `fit_normalization`, None if the transform has none.
       labels: whether to read the events.
 
     Raises:
@@ -192,7 +192,7 @@ def read_transformed_split(
     halves, problems = read_split(dataset, split, labels)
     if not transform.changes:
         return halves, problems
-    sources = source_datasets(dataset, transform)
+    sources = list_sources(dataset, transform)
     others = [read_split(source, split, labels=False)[0] for source in sources[1:]]
     for source, of_source in zip(sources[1:], others, strict=True):
         _require_same_halves(dataset, halves, source, of_source)
@@ -207,7 +207,8 @@ def read_transformed_split(
                 f"{', '.join(f'{s:.1f} s' for s in seconds[1:])}; they are of different videos"
             )
         num_frames = min(
-            resampled_frames(part.num_frames, r, rate) for part, r in zip(parts, rates, strict=True)
+            count_resampled_frames(part.num_frames, r, rate)
+            for part, r in zip(parts, rates, strict=True)
         )
         half = parts[0]
         result.append(
@@ -240,7 +241,7 @@ def _require_same_halves(
             )
 
 
-def fit(dataset: Dataset, transform: Transform) -> Normalization | None:
+def fit_normalization(dataset: Dataset, transform: Transform) -> Normalization | None:
     """Fits a transform's normalisation on the training split; None if it has none.
 
     A column that is always 0 (`max_abs`) or constant (`standard`) keeps its scale.
@@ -248,25 +249,25 @@ def fit(dataset: Dataset, transform: Transform) -> Normalization | None:
     if transform.normalize == "none":
         return None
     offsets, scales = [], []
-    for source in source_datasets(dataset, transform):
+    for source in list_sources(dataset, transform):
         halves, _ = read_split(source, "train", labels=False)
-        total = total_moments(map_threads(lambda half: moments(half.load()), halves))
+        total = add_moments(map_threads(lambda half: compute_moments(half.load()), halves))
         if transform.normalize == "max_abs":
             offsets.append(np.zeros_like(total.mean))
-            spread = total.max_abs
+            size = total.max_abs
         else:
             offsets.append(total.mean)
-            spread = total.std()
-        scales.append(np.divide(1.0, spread, out=np.ones_like(spread), where=spread > 0))
+            size = total.std()
+        scales.append(np.divide(1.0, size, out=np.ones_like(size), where=size > 0))
     return Normalization(
         np.concatenate(offsets).astype(np.float32), np.concatenate(scales).astype(np.float32)
     )
 
 
-def fit_once(
+def fit_normalization_once(
     dataset: Dataset, transform: Transform, prepared_dir: str | os.PathLike
 ) -> Normalization | None:
-    """As `fit`, but keeps the result below `prepared_dir` and reads it from there the next time.
+    """As `fit_normalization`, but keeps the result below `prepared_dir` for the next time.
 
     It is fitted anew where the training split's games or lengths have changed; where the folder of
     the data set is not there any more, what was kept is taken as it is. `prepared_dir` may be a
@@ -274,7 +275,7 @@ def fit_once(
     """
     if transform.normalize == "none":
         return None
-    path = normalization_path(prepared_dir, transform, dataset.features)
+    path = locate_normalization(prepared_dir, transform, dataset.features)
     if not dataset.root.is_dir() and path.exists():
         return _read_fit(path)[0]
     halves, _ = read_transformed_split(dataset, "train", transform, labels=False)
@@ -282,7 +283,7 @@ def fit_once(
     if kept is not None:
         return kept
     fitted_on = _hash_lengths(halves)
-    normalization = fit(dataset, transform)
+    normalization = fit_normalization(dataset, transform)
     assert normalization is not None  # There is something to fit, by the first line.
     content = io.BytesIO()
     np.savez(content, offset=normalization.offset, scale=normalization.scale, fitted_on=fitted_on)
@@ -293,10 +294,10 @@ def fit_once(
     return normalization
 
 
-def normalization_path(
+def locate_normalization(
     prepared_dir: str | os.PathLike, transform: Transform, features: str
 ) -> epath.Path:
-    """Where `fit_once` keeps the normalisation of a transform of some features."""
+    """Where `fit_normalization_once` keeps the normalisation of a transform of some features."""
     return epath.Path(prepared_dir) / "normalization" / f"{transform.name(features)}.npz"
 
 
@@ -304,7 +305,7 @@ def read_normalization(path: epath.Path, train: Sequence[Half]) -> Normalization
     """A kept normalisation; None if there is none, or it was fitted on other games or lengths.
 
     Args:
-      path: of `normalization_path`.
+      path: of `locate_normalization`.
       train: halves of the training split, of as many frames as after the transform.
 
     Raises:
@@ -331,7 +332,7 @@ def _read_fit(path: epath.Path) -> tuple[Normalization, str]:
         raise InputError(f"{path}: not a kept normalisation, no {error} in it; {remedy}") from error
 
 
-def source_datasets(dataset: Dataset, transform: Transform) -> list[Dataset]:
+def list_sources(dataset: Dataset, transform: Transform) -> list[Dataset]:
     """The dataset once for each feature set that the transform joins."""
     return [dataset, *(_with_features(dataset, name) for name in transform.concatenate)]
 
@@ -350,3 +351,11 @@ def _with_features(dataset: Dataset, features: str) -> Dataset:
             "there"
         )
     return dataclasses.replace(other, feature_dim=read_header(next(iter(paths.values())))[1])
+
+
+# Old names, for callers that are still to be changed.
+
+transformed = describe_transformed
+source_datasets = list_sources
+fit_once = fit_normalization_once
+apply = apply_transform

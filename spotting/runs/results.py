@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from spotting.base.files import write_json_atomic
-from spotting.data.annotations import RESULTS_FILE, predictions_from_scores, write_results
+from spotting.data.annotations import RESULTS_FILE, make_predictions, write_results
 from spotting.data.halves import Half
 from spotting.inference.postprocessing import Suppression
 from spotting.runs import layout
@@ -49,7 +49,7 @@ def write_split(
     """Writes `<game>/results_spotting.json` for every game of a split."""
     games: dict[str, list] = {}
     for half, scores in zip(halves, score_maps, strict=True):
-        spots = predictions_from_scores(scores, half.number, classes, frame_rate)
+        spots = make_predictions(scores, half.number, classes, frame_rate)
         games.setdefault(half.game, []).extend(spots)
     for game, spots in games.items():
         write_results(folder / game / RESULTS_FILE, game, spots)

@@ -1,7 +1,7 @@
 """SoccerNet's average-mAP, and what else follows from matching spots with truths.
 
-The definition is that of the SoccerNet package's evaluator (version 0.2.0); the figures are equal
-to its figures. All frames here are evaluation frames, 2 per second whatever the features' rate, and
+The definition is that of the SoccerNet package's evaluator (version 0.2.0); the scores are equal
+to its scores. All frames here are evaluation frames, 2 per second whatever the features' rate, and
 all tolerances are in seconds: a tolerance of 5 s accepts a spot up to 2.5 s, 5 frames, from its
 truth. Times go up to two hours; what is later counts as at the end. Of several spots (or
 truths) of one class in one frame of a half, the last in the arrays stands for all, and a spot whose
@@ -27,7 +27,7 @@ MEDIUM = tuple(range(1, 11))
 """Tolerances by which a displacement model is chosen (yahoo/spivak), in seconds."""
 
 KINDS = ("all", "visible", "unshown")
-"""Which actions a figure is about: all, those on the picture, those not shown."""
+"""Which actions a score is about: all, those that are shown, those that are not."""
 
 THRESHOLDS = np.linspace(0, 1, 200)
 """The score thresholds at which precision and recall are taken."""

@@ -22,7 +22,7 @@ Once prepared, the data can be loaded without this module:
 With it imported, or where several configs are prepared, name the config.
 
 A shard appears under its name when it is complete, and `dataset_info.json`, without which nothing
-is taken for prepared, when all shards are there. What a killed run finished is kept by the next.
+counts as prepared, when all shards are there. Run it again to resume after a kill.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ import numpy as np
 from etils import epath
 
 from spotting.base.errors import InputError
-from spotting.data.checks import missing_files
+from spotting.data.checks import find_missing_files
 from spotting.data.dataset import (
     FEATURE_SETS,
     SOCCERNET_V2,
@@ -47,16 +47,16 @@ from spotting.data.dataset import (
 from spotting.data.feature_statistics import map_threads
 from spotting.data.halves import Half, TimeSource
 from spotting.data.prepared import shards
-from spotting.data.prepared.builder_config import SoccerNetConfig, new_config
+from spotting.data.prepared.builder_config import SoccerNetConfig, build_config
 from spotting.data.prepared.storage import STORAGE_DTYPES, StorageStatistics
 from spotting.data.prepared.tensorflow_import import tfds
 from spotting.data.transforms import (
     Normalization,
     Transform,
-    fit_once,
+    describe_transformed,
+    fit_normalization_once,
+    list_sources,
     read_transformed_split,
-    source_datasets,
-    transformed,
 )
 
 Progress = Callable[[int, int, int], None]
@@ -94,7 +94,7 @@ def make_config(
     Raises:
       InputError: unknown storage type.
     """
-    config = new_config(dataset, transform or Transform(), storage, chunk_frames, time_source)
+    config = build_config(dataset, transform or Transform(), storage, chunk_frames, time_source)
     # For a config that the builder lists, TFDS accepts that very object only.
     return SoccernetV2.get_builder_config(config.name) or config
 
@@ -110,7 +110,7 @@ class SoccernetV2(tfds.core.dataset_builder.FileReaderBuilder):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}  # noqa: RUF012
     BUILDER_CONFIGS = [  # noqa: RUF012
-        new_config(describe_dataset("", features), Transform(), storage)
+        build_config(describe_dataset("", features), Transform(), storage)
         for features in FEATURE_SETS
         for storage in ("float16", "bfloat16", "float32")
     ]
@@ -171,9 +171,9 @@ class SoccernetV2(tfds.core.dataset_builder.FileReaderBuilder):
         download_config: tfds.download.DownloadConfig | None = None,
         **kwargs: Any,
     ) -> None:
-        """Prepares the data unless that is done; goes on where a killed run was.
+        """Prepares the data unless that is done; resumes a preparation that was killed.
 
-        TFDS's own method writes to a folder of a random name, so that nothing of a killed run is
+        TFDS's own method writes to a folder of a random name, so that nothing of a killed one is
         found again. This one writes to the final folder, its `dataset_info.json` last.
 
         Args:
@@ -196,7 +196,7 @@ class SoccernetV2(tfds.core.dataset_builder.FileReaderBuilder):
     ) -> None:
         config, root = self.builder_config, dl_manager.manual_dir
         dataset = describe_dataset(root, config.features)
-        normalization = fit_once(dataset, config.transform, self.data_dir_root)
+        normalization = fit_normalization_once(dataset, config.transform, self.data_dir_root)
         splits = read_splits(root, config, normalization)
         self._finish(dataset, splits, self._write_shards(splits))
 
@@ -229,7 +229,7 @@ class SoccernetV2(tfds.core.dataset_builder.FileReaderBuilder):
         splits: dict[str, list[Half]],
         reports: dict[str, list[shards.Report]],
     ) -> None:
-        """Writes what TFDS and a stream must know of the shards, then tidies up."""
+        """Writes what TFDS and a stream must know of the shards, then deletes the reports."""
         infos = [
             tfds.core.SplitInfo(
                 name=split,
@@ -251,7 +251,7 @@ class SoccernetV2(tfds.core.dataset_builder.FileReaderBuilder):
             block_frames=config.block_frames,
             transform=dataclasses.asdict(config.transform),
             time_source=config.time_source,
-            halves={split: halves_table(halves) for split, halves in splits.items()},
+            halves={split: tabulate_halves(halves) for split, halves in splits.items()},
             statistics=dataclasses.asdict(total),
         )
         self._write_info()
@@ -291,22 +291,22 @@ def read_splits(
     The challenge split may be missing, in whole or in part, and is then left out.
 
     Raises:
-      InputError: as `soccernet.read_split`, or the folder is of another dataset.
+      InputError: as `read_split`, or the folder is of another dataset.
     """
     dataset = describe_dataset(root, config.features)
-    stored = transformed(dataset, config.transform)
+    stored = describe_transformed(dataset, config.transform)
     expected = (config.dataset, config.frame_rate, config.feature_dim, config.classes)
     if expected != (dataset.name, stored.frame_rate, stored.feature_dim, stored.classes):
         raise InputError(f"{root}: holds {dataset.name}, not the data of config {config.name}")
-    sources = source_datasets(dataset, config.transform)
+    sources = list_sources(dataset, config.transform)
     return {
         split: read_transformed_split(dataset, split, config.transform, normalization)[0]
         for split in dataset.splits
-        if split != "challenge" or not any(missing_files(source, split) for source in sources)
+        if split != "challenge" or not any(find_missing_files(source, split) for source in sources)
     }
 
 
-def halves_table(halves: Sequence[Half]) -> list[dict[str, Any]]:
+def tabulate_halves(halves: Sequence[Half]) -> list[dict[str, Any]]:
     """The halves of a split, without their features, as JSON holds them."""
     return [
         {

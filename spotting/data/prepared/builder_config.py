@@ -8,7 +8,7 @@ from spotting.data.dataset import SOCCERNET_V2, Dataset
 from spotting.data.halves import TimeSource
 from spotting.data.prepared.storage import STORAGE_DTYPES
 from spotting.data.prepared.tensorflow_import import tfds
-from spotting.data.transforms import Transform, transformed
+from spotting.data.transforms import Transform, describe_transformed
 
 CHUNK_SECONDS = 112.0
 
@@ -26,7 +26,7 @@ class SoccerNetConfig(tfds.core.BuilderConfig):
       transform: of the features before they are stored.
       storage: a key of STORAGE_DTYPES.
       block_frames: T.
-      time_source: which time of an event its offsets go by, see `soccernet.label_matrix`.
+      time_source: which time of an event its offsets go by, see `make_label_matrix`.
     """
 
     dataset: str
@@ -40,7 +40,7 @@ class SoccerNetConfig(tfds.core.BuilderConfig):
     time_source: TimeSource
 
 
-def new_config(
+def build_config(
     dataset: Dataset,
     transform: Transform,
     storage: str,
@@ -54,7 +54,7 @@ def new_config(
     """
     if storage not in STORAGE_DTYPES:
         raise InputError(f"storage is {storage!r}; it can be {', '.join(STORAGE_DTYPES)}")
-    stored = transformed(dataset, transform)
+    stored = describe_transformed(dataset, transform)
     usual_frames = timing.whole_frames(CHUNK_SECONDS, stored.frame_rate)
     chunk_frames = chunk_frames or usual_frames
     parts = [] if dataset.name == SOCCERNET_V2 else [dataset.name]

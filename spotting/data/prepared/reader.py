@@ -26,14 +26,14 @@ from spotting.data.dataset import FEATURE_SETS, SOCCERNET_V2, Dataset, FeatureSe
 from spotting.data.feature_statistics import map_threads
 from spotting.data.halves import Half, TimeSource
 from spotting.data.prepared.blocks import Layout, make_layout, num_blocks
-from spotting.data.prepared.builder import Progress, SoccernetV2, halves_table, read_splits
+from spotting.data.prepared.builder import Progress, SoccernetV2, read_splits, tabulate_halves
 from spotting.data.prepared.builder_config import SoccerNetConfig
 from spotting.data.prepared.storage import StorageStatistics
 from spotting.data.prepared.tensorflow_import import tf, tfds
 from spotting.data.transforms import (
     Normalization,
     Transform,
-    normalization_path,
+    locate_normalization,
     read_normalization,
 )
 
@@ -168,7 +168,7 @@ class Prepared:
         # <prepared_dir>/soccernet_v2/<config>/<version>
         prepared_dir = epath.Path(self.builder.data_dir).parent.parent.parent
         name = self.builder.info.metadata["features"]
-        path = normalization_path(prepared_dir, transform, name)
+        path = locate_normalization(prepared_dir, transform, name)
         found = read_normalization(path, self.halves("train"))
         if found is None:
             raise InputError(
@@ -208,7 +208,7 @@ class Prepared:
     def require_same(self, splits: Mapping[str, Sequence[Half]]) -> None:
         """Raises InputError where a split of the folder is not what was prepared."""
         for split, halves in splits.items():
-            if self._halves.get(split) != halves_table(halves):
+            if self._halves.get(split) != tabulate_halves(halves):
                 raise InputError(
                     f"{self.builder.data_dir}: was made from other games, lengths or labels of the "
                     f"{split} split than the folder has now; delete it to have it made again"

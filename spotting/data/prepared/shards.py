@@ -1,4 +1,4 @@
-"""Writing one shard of prepared data, the blocks of one game, whole or not at all."""
+"""Writes one shard of prepared data, the blocks of one game, completely or not at all."""
 
 import dataclasses
 import hashlib
@@ -40,7 +40,7 @@ class Report(NamedTuple):
 def write(job: Job, config: SoccerNetConfig, features: tfds.features.FeaturesDict) -> Report:
     """Writes a shard, unless an earlier run did so from the same files.
 
-    Its records go to a file of another name. Once that is renamed, a report beside it says what it
+    Its records go to a file of another name. Once that is renamed, a report beside it tells what it
     holds; the report is what a later run goes by.
 
     Args:
@@ -91,7 +91,7 @@ def write(job: Job, config: SoccerNetConfig, features: tfds.features.FeaturesDic
 
 
 def remove_others(folder: epath.Path, jobs: Sequence[Job]) -> None:
-    """Removes what killed preparations left half-written, and shards of one with other games."""
+    """Deletes partial files, and shards of games that are no longer in the data set."""
     keep = {job.path.name for job in jobs}
     for path in folder.iterdir():
         if ".tfrecord-" in path.name and path.name.removesuffix(_REPORT) not in keep:
@@ -99,7 +99,7 @@ def remove_others(folder: epath.Path, jobs: Sequence[Job]) -> None:
 
 
 def remove_reports(folder: epath.Path) -> None:
-    """Removes what a preparation no longer needs when it is done."""
+    """Deletes the reports, which a finished preparation no longer needs."""
     for path in folder.iterdir():
         if path.name.endswith(_REPORT):
             path.unlink()

@@ -79,7 +79,7 @@ def iterate_blocks(
       half: what to store.
       classes: the K classes.
       frame_rate: of the half.
-      time_source: which time of an event to go by, see `label_matrix`.
+      time_source: which time of an event to go by, see `make_label_matrix`.
       block_frames: T.
       dtype: one of STORAGE_DTYPES.
 

@@ -268,7 +268,7 @@ class Part:
         return read.scan(nothing, join).flat_map(cut)
 
 
-def to_device(
+def put_on_device(
     batches: Iterable[Batch], sharding: jax.sharding.Sharding | None = None, ahead: int = 2
 ) -> Iterator[Batch]:
     """Puts batches on the device, `ahead` of them before they are asked for.
@@ -290,3 +290,8 @@ def to_device(
         if len(waiting) > ahead:
             yield waiting.popleft()
     yield from waiting
+
+
+# Old names, for callers that are still to be changed.
+
+to_device = put_on_device
