@@ -15,7 +15,6 @@ import jax
 from ml_collections import ConfigDict
 
 from spotting.base import parallel
-from spotting.base.files import write_json_atomic
 from spotting.base.logs import log
 from spotting.reporting.outcome import present
 from spotting.runs import layout
@@ -30,10 +29,9 @@ from spotting.runs.folders import (
     read_scored,
 )
 from spotting.runs.initial_weights import check_initial_weights, load_initial_weights
-from spotting.runs.predictions import save_predictions
-from spotting.runs.setup import Setup, make_setup, read_hyper, read_optimizer, read_suppression
+from spotting.runs.results import score_and_write, write_metrics
+from spotting.runs.setup import Setup, make_setup, read_hyper, read_optimizer
 from spotting.runs.validation import SplitPredictor, Validation
-from spotting.scoring import figures
 from spotting.training.checkpoints import count_parameters, stack
 from spotting.training.loop import DivergedError, Member, fit, is_finished
 from spotting.training.objectives import KINDS, Objective
@@ -73,7 +71,7 @@ def run(config: ConfigDict, workdir: Path, mode: str = "run") -> dict[int, dict[
     failed: dict[int, str] = {}
     with open_runs(setup, without=results) as runs:
         if mode != "evaluate":
-            check_initial_weights(setup, [run.seed for run in runs])
+            check_initial_weights(setup, runs)
         claim_folders(setup)
 
         # 3. As many seeds train together as fit. The displacement model comes second, since its
@@ -163,36 +161,17 @@ def evaluate(setup: Setup, runs: Sequence[SeedRun]) -> dict[int, dict[str, Any]]
     Returns:
       What metrics.json holds, for each seed.
     """
-    return {run.seed: _evaluate_seed(setup, run) for run in runs}
-
-
-def _evaluate_seed(setup: Setup, run: SeedRun) -> dict[str, Any]:
-    config, classes = setup.config, setup.matches.classes
-    params = {kind: restore_best(setup, run, kind) for kind in KINDS}
-    metrics: dict[str, Any] = {}
-    for split in ("valid", "test"):
-        halves = setup.matches.splits.get(split)
-        if not halves:
-            continue
-        confidence, displacement = (
-            SplitPredictor(setup, kind, halves, config.inference.border)(params[kind])
-            for kind in KINDS
-        )
-        if config.inference.save_predictions:
-            save_predictions(run.workdir, split, halves, confidence, displacement)
-        metrics[split], spots = figures.score_split(
-            layout.locate_split(run.workdir, split),
-            halves,
-            classes,
-            setup.matches.dataset.frame_rate,
-            confidence,
-            displacement,
-            read_suppression(config, len(classes)),
-        )
-        if split == "valid":
-            truth = figures.truths(halves, classes)
-            tolerance = config.postprocessing.f1_tolerance
-            figures.write_thresholds(run.workdir, truth, spots, classes, tolerance)
-    write_json_atomic(run.workdir / layout.METRICS, metrics)
-    run.log.write("test", **{split: figures.summarize(each) for split, each in metrics.items()})
+    metrics = {}
+    for run in runs:
+        params = {kind: restore_best(setup, run, kind) for kind in KINDS}
+        metrics[run.seed] = {}
+        for split in ("valid", "test"):
+            if halves := setup.matches.splits.get(split):
+                predictions = (
+                    SplitPredictor(setup, kind, halves, setup.config.inference.border)(params[kind])
+                    for kind in KINDS
+                )
+                scores = score_and_write(setup, run.workdir, split, *predictions)
+                metrics[run.seed][split] = scores
+        write_metrics(run.workdir, run.log, metrics[run.seed])
     return metrics

@@ -24,12 +24,13 @@ from spotting.data.dataset import Dataset, describe_dataset
 from spotting.data.halves import Half
 from spotting.inference.postprocessing import Suppression
 from spotting.reporting.runs import Run
+from spotting.runs import results
 from spotting.runs.config import load_config, save_config
 from spotting.runs.layout import locate_predictions
 from spotting.runs.predictions import load_predictions, save_predictions
 from spotting.runs.setup import read_suppression
-from spotting.scoring import figures as evaluation
 from spotting.scoring import windows
+from spotting.scoring.figures import make_truths
 from spotting.studies import fusion
 
 _CANDIDATES = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 15.0, 20.0, 25.0, 30.0, 40.0)
@@ -99,7 +100,7 @@ def fuse(
             )
 
     valid = _read(members, finest, "valid")
-    truth = evaluation.truths(valid.halves, classes)
+    truth = make_truths(valid.halves, classes)
     start = Suppression(nms, (_START[nms],))
 
     def score(logits: Sequence[np.ndarray], displacement: Sequence[np.ndarray]) -> float:
@@ -114,11 +115,11 @@ def fuse(
     chosen = start.windows
     if tuning != "keep":
         fused = [fusion.confidences(half) for half in fusion.average(valid.logits, weights)]
-        scores = windows.class_scores(
+        scores = windows.score_windows(
             fused, valid.displacement[leader], truth, rate, nms, candidates, measure
         )
-        one_for_all = (windows.best_common(scores, candidates),)
-        per_class = windows.best_per_class(scores, candidates)
+        one_for_all = (windows.choose_common(scores, candidates),)
+        per_class = windows.choose_per_class(scores, candidates)
         chosen = one_for_all if tuning == "common" else per_class
 
     config = finest.config.copy_and_resolve_references()
@@ -140,7 +141,7 @@ def fuse(
         displacement = split.displacement[leader]
         save_predictions(workdir, name, split.halves, confidence, displacement)
         folder = workdir if name == "test" else workdir / name
-        result[name], spots = evaluation.score_split(
+        result[name], spots = results.score_split(
             folder,
             split.halves,
             classes,
@@ -151,7 +152,7 @@ def fuse(
         )
         if name == "valid":
             tolerance = config.postprocessing.f1_tolerance
-            evaluation.write_thresholds(workdir, truth, spots, classes, tolerance)
+            results.write_thresholds(workdir, truth, spots, classes, tolerance)
     write_json_atomic(workdir / "metrics.json", result)
     return result
 

@@ -25,7 +25,7 @@ from spotting.base import cli
 from spotting.base.errors import InputError
 from spotting.base.logs import log
 from spotting.data.dataset import describe_dataset
-from spotting.data.transforms import transformed
+from spotting.data.transforms import describe_transformed
 from spotting.models.keras_files import read_weights
 from spotting.models.keras_names import from_keras, kind_of
 from spotting.runs.config import (
@@ -74,7 +74,7 @@ def import_models(models: Sequence[Path], config: ConfigDict, workdir: Path) -> 
     check_workdir(config, workdir)
     source = describe_dataset(config.data.root, config.data.features or None)
     check_window(config, len(source.classes))
-    dataset = transformed(source, read_transform(config))
+    dataset = describe_transformed(source, read_transform(config))
     shapes = {kind: variable_shapes(config, dataset, kind) for kind in KINDS}
     imported = {}
     for path in models:

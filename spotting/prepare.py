@@ -25,7 +25,7 @@ from spotting.data.checks import MissingData
 from spotting.data.dataset import LABELLED_SPLITS, Dataset, describe_dataset
 from spotting.data.halves import open_dataset
 from spotting.data.survey import describe_events, describe_problems, describe_splits, survey_split
-from spotting.data.transforms import Transform, source_datasets
+from spotting.data.transforms import Transform, list_sources
 from spotting.runs import preparation
 from spotting.runs.config import check_config, read_transform
 from spotting.runs.preparation import describe_prepared
@@ -71,7 +71,7 @@ def check(dataset: Dataset, transform: Transform, show_progress: bool) -> bool:
 
     The challenge split may be absent, or there in part, and is then left out.
     """
-    sources = source_datasets(dataset, transform)
+    sources = list_sources(dataset, transform)
     line = ProgressLine(show_progress)
     surveys = {}
     for split in dataset.splits:

@@ -12,8 +12,8 @@ from spotting import timing
 from spotting.base.errors import InputError
 from spotting.base.files import read_object
 from spotting.data import transforms
-from spotting.data.annotations import predictions_from_scores
-from spotting.data.checks import first_nonfinite
+from spotting.data.annotations import make_predictions
+from spotting.data.checks import find_nonfinite
 from spotting.inference.chunks import spot_half
 from spotting.inference.nms import NO_SPOT
 from spotting.inference.postprocessing import Suppression, score_map
@@ -98,7 +98,7 @@ class Spotter:
         run = load_run(workdir)
         values = run.config.postprocessing
         kind = nms or values.nms
-        windows = tuple(values.window) if kind == values.nms else (_WINDOWS[kind],)
+        windows = tuple(values.window) if kind == values.nms else (_WINDOWS.get(kind, 0.0),)
         if window is not None:
             windows = tuple(map(float, np.atleast_1d(window)))
         if len(windows) not in (1, len(run.dataset.classes)):
@@ -133,7 +133,7 @@ class Spotter:
         scores = np.where(scores >= floor, scores, NO_SPOT)
         return [
             Spot(spot.position, spot.label, spot.confidence)
-            for spot in predictions_from_scores(scores, 1, self.classes, rate)
+            for spot in make_predictions(scores, 1, self.classes, rate)
         ]
 
     def spot_many(
@@ -180,7 +180,7 @@ class Spotter:
                 f"{features.shape[1]} values a frame, where the models of {self.workdir} take the "
                 f"{self.feature_dim} of {self.features}"
             )
-        where = first_nonfinite(features)
+        where = find_nonfinite(features)
         if where is not None:
             raise InputError(
                 f"frame {where[0]}, column {where[1]} (from 0) is {features[where]}; extract or "
@@ -194,7 +194,7 @@ class Spotter:
         if not read_transform(run.config).changes:
             return features  # Perhaps memory-mapped; the transform would read it all.
         rates = run.source.frame_rate, run.dataset.frame_rate
-        return transforms.apply([features], rates[:1], rates[1], run.normalization)
+        return transforms.apply_transform([features], rates[:1], rates[1], run.normalization)
 
 
 def _read_thresholds(path: Path) -> dict[str, float] | None:

@@ -27,7 +27,15 @@ HYPER = training.Hyper(learning_rate=1e-3, weight_decay=1e-4, rho=0.2, mixup_alp
 def compile_and_run(devices: int) -> tuple[training.TrainState, float]:
     """The states after an epoch of three steps, and each device's share of the work in FLOP."""
     model = build_network(
-        "confidence", CLASSES, "transformer", 32, (16, 8), layers=1, width=16, mlp_dim=32
+        "confidence",
+        CLASSES,
+        "transformer",
+        32,
+        (16, 8),
+        layers=1,
+        width=16,
+        num_heads=4,
+        mlp_dim=32,
     )
     weights = ClassWeights(np.ones(CLASSES, np.float32), np.ones(CLASSES, np.float32))
     objective = make_objective(model, 3.0, weights)

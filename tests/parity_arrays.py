@@ -36,7 +36,7 @@ def check_labels(folder: Folder, name: str, report: Report) -> None:
         rate, number = re.fullmatch(r"fr([\d.]+)_half(\d)", key).groups()
         in_half = tuple(event for event in events if event.half == int(number))
         half = soccernet.Half("game", int(number), Path(), len(matrix), in_half)
-        ours, _ = soccernet.label_matrix(half, SOCCERNET_CLASSES, float(rate), "gameTime")
+        ours, _ = soccernet.make_label_matrix(half, SOCCERNET_CLASSES, float(rate), "gameTime")
         report.exact(f"{name}/{key}", ours, matrix)
 
 
@@ -134,7 +134,7 @@ def check_json_writer(folder: Folder, name: str, report: Report) -> None:
     for frame, entry in zip(frames, theirs, strict=True):
         scores[frame, SOCCERNET_CLASSES.index(entry["label"])] = float(entry["confidence"])
     half = int(theirs[0]["half"])
-    predictions = annotations.predictions_from_scores(scores, half, SOCCERNET_CLASSES, FRAME_RATE)
+    predictions = annotations.make_predictions(scores, half, SOCCERNET_CLASSES, FRAME_RATE)
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary, annotations.RESULTS_FILE)
         annotations.write_results(path, "game", predictions)

@@ -50,7 +50,7 @@ def test_functions_take_turns(monkeypatch):
 def config():
     """Of a network that is measured within seconds."""
     config = unet_resnet_pca.get_config()
-    config.model.update(reduction=(8, 4), levels=1)
+    config.model.update(reduction=(8, 4), unet={"levels": 1})
     config.anchors.chunk = 4.0
     config.training.batch_size = 4
     return config

@@ -271,3 +271,36 @@ def test_trains_from_a_stream_of_transformed_features(tiny_dataset, tmp_path, ca
     spots = read_results(tmp_path / "run" / "results" / game / "results_spotting.json")
     assert {round(1000 * spot.position) % 250 for spot in spots} == {0}
     assert any(round(1000 * spot.position) % 500 for spot in spots)
+
+
+def test_runs_from_prepared_data_alone(tiny_dataset, tmp_path, capsys):
+    """Training, validation and test, on a machine that has no folder of matches."""
+    pytest.importorskip("tensorflow_datasets")
+    root = tmp_path / "data"
+    shutil.copytree(tiny_dataset, root)
+    config = tiny_config(root)
+    config.data.update(loader="stream", prepared_dir=str(tmp_path / "prepared"))
+    config.training.epochs = 1
+    with_folder = experiment.run(config, tmp_path / "with_folder")
+    assert capsys.readouterr().err.count("blocks of bytes") == len(KINDS)
+    shutil.rmtree(root)
+    without = experiment.run(config, tmp_path / "without")
+    assert "without the folder" in capsys.readouterr().err
+    assert without == with_folder
+
+
+def test_a_profile_of_some_steps(tiny_dataset, tmp_path, capsys):
+    config = tiny_config(tiny_dataset)
+    config.training.epochs = 1
+    config.logging.profile = "1:2"
+    experiment.run(config, tmp_path, "train")
+    assert list((tmp_path / "profile").rglob("*.xplane.pb"))
+    assert f"profile: {tmp_path / 'profile'}" in capsys.readouterr().err
+
+
+def test_a_wrong_data_folder_is_named_before_a_differing_config(tiny_run, tiny_dataset):
+    config = tiny_config(tiny_dataset)
+    config.data.root = "nowhere"
+    config.anchors.confidence_radius = 4.0
+    with pytest.raises(InputError, match="nowhere: no such folder"):
+        experiment.run(config, tiny_run)

@@ -196,7 +196,7 @@ def keras_models(tmp_path_factory):
     root = tmp_path_factory.mktemp("keras")
     outputs = {}
     models = {
-        "unet": keras_fixture.unet(keras, T, P, K, UNET["reduction"], UNET["levels"]),
+        "unet": keras_fixture.unet(keras, T, P, K, UNET["reduction"], UNET["unet"]["levels"]),
         "te": keras_transformer(keras, tf),
     }
     for name, model in models.items():
@@ -224,3 +224,12 @@ def test_keras_and_its_weights_here_give_equal_outputs(config_of, keras_models, 
         template = jax.eval_shape(network.init, jax.random.key(0), CHUNKS)
         ours = jax.jit(network.apply)(from_keras(weights, template, kind), CHUNKS)
         np.testing.assert_allclose(ours, outputs[name], rtol=1e-4, atol=1e-5)
+
+
+def test_windows_for_another_number_of_classes_are_refused(tmp_path, config_of, write_h5):
+    path, _ = write_h5(UNET, "confidence")
+    config = config_of(UNET)
+    config.postprocessing.window = (1.0, 2.0)
+    with pytest.raises(InputError, match="one for each of the 3 classes"):
+        import_models([path], config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from spotting.data.annotations import (
     SOCCERNET_CLASSES,
     Event,
-    predictions_from_scores,
+    make_predictions,
     read_events,
     read_results,
 )
@@ -256,7 +256,7 @@ def test_score_map_gives_the_spots_of_its_file(frame_rate, dtype):
     maps = np.where(rng.random((3, 120, 4)) < 0.3, rng.random((3, 120, 4)), -1).astype(dtype)
     maps[0, 5, 1] = 0
     classes = ("a", "b", "c", "d")
-    predictions = [predictions_from_scores(scores, 1, classes, frame_rate) for scores in maps]
+    predictions = [make_predictions(scores, 1, classes, frame_rate) for scores in maps]
     from_maps = metrics.spots_from_score_maps(maps, frame_rate)
     from_files = metrics.spots_from_predictions(predictions, classes)
     assert len(from_maps.unit) == np.sum(maps >= 0)

@@ -15,7 +15,7 @@ from spotting import Spotter, evaluate, predict
 from spotting.base import cli
 from spotting.base.errors import InputError
 from spotting.data.annotations import iterate_results, read_events, read_results
-from spotting.data.dataset import official_splits
+from spotting.data.dataset import read_official_splits
 
 GAME = "league/2026/2026-05-02 - 18-30 Málaga 1 - 0 Köln"
 GAMES = [f"league/2026/m{i}" for i in range(4)] + [GAME]
@@ -258,7 +258,7 @@ def test_find(tmp_path):
             predict.find([path], "x")
     with pytest.raises(InputError, match="two files for half 2"):
         predict.find([folder, folder / "2_x.npy"], "x")
-    for games in official_splits().values():  # Composed accents are what the servers look for.
+    for games in read_official_splits().values():  # Composed accents are what the servers look for.
         assert all(unicodedata.is_normalized("NFC", game) for game in games)
 
 

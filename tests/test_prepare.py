@@ -158,7 +158,9 @@ def test_download(tmp_path, monkeypatch, capsys):
 def test_a_failed_download_is_one_line(tmp_path, monkeypatch):
     FakeHub(monkeypatch, {})
     dataset = describe_dataset(tmp_path, "ResNET_TF2")
-    with pytest.raises(InputError, match=r"SN-Labels .*404 .*no such branch; run the same") as raised:
+    with pytest.raises(
+        InputError, match=r"SN-Labels .*404 .*no such branch; run the same"
+    ) as raised:
         download.download(dataset, ["ResNET_TF2"], ["train"])
     assert "\n" not in str(raised.value)
 

@@ -2,7 +2,11 @@ import json
 import math
 import re
 
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
 import pytest
+from ml_collections import ConfigDict
 
 from configs import (
     common,
@@ -14,6 +18,8 @@ from configs import (
 )
 from spotting.base import cli
 from spotting.base.errors import InputError
+from spotting.models import network
+from spotting.models.network import Trunk
 from spotting.runs import config as runs_config
 from spotting.runs import setup
 
@@ -177,3 +183,62 @@ def test_a_config_file_that_fails_is_one_line(tmp_path, monkeypatch, capsys, sou
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert message in line
+
+
+def test_a_run_folder_of_the_version_before_is_the_same_run(tmp_path):
+    """It had the sizes of both trunks in `model` itself, and fewer fields."""
+    config = unet_combination.get_config()
+    runs_config.save_config(config, tmp_path)
+    values = json.loads((tmp_path / "config.json").read_text())
+    for trunk in ("unet", "transformer"):
+        values["model"] |= values["model"].pop(trunk)
+    for group, name in (("data", "event_time"), ("data", "stream_parts"), ("logging", "profile")):
+        del values[group][name]
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    loaded = runs_config.load_config(tmp_path)
+    assert loaded.model.unet.levels == 5
+    assert setup.make_network(loaded, "confidence", 17) == setup.make_network(
+        config, "confidence", 17
+    )
+    runs_config.check_workdir(config, tmp_path)
+    config.model.unet.levels = 4
+    with pytest.raises(InputError, match=r"differs in model\.unet\.levels"):
+        runs_config.check_workdir(config, tmp_path)
+
+
+@pytest.mark.parametrize("text", ["3", "a:b", "0:2", "5:2", ":"])
+def test_steps_to_profile_are_first_and_last(text):
+    config = common.get_config()
+    config.logging.profile = text
+    with pytest.raises(InputError, match=r"config\.logging\.profile .* FIRST:LAST"):
+        runs_config.check_config(config)
+
+
+class Doubling(nn.Module):
+    """A trunk as a reader would add one."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(self.width)(jnp.concatenate([x, x], axis=-1))
+
+
+def test_a_trunk_of_ones_own(monkeypatch):
+    """A module, a line in the table, and its sizes in the config."""
+    trunk = Trunk(
+        lambda input_width, dtype, *, width: Doubling(width), lambda frames, *, width: None
+    )
+    monkeypatch.setattr(network, "TRUNKS", {**network.TRUNKS, "doubling": trunk})
+    monkeypatch.setattr(setup, "TRUNKS", network.TRUNKS)
+    monkeypatch.setitem(runs_config._CHOICES, "model.trunk", tuple(network.TRUNKS))
+    config = common.get_config()
+    config.model.trunk, config.model.doubling = "doubling", ConfigDict({"width": 6})
+    runs_config.check_config(config)
+    assert setup.chunk_frames(config, 2.0) == 224
+    model = setup.make_network(config, "displacement", 3)
+    outputs = model.init_with_output(jax.random.key(0), jnp.ones((1, 8, 12)))[0]
+    assert outputs.shape == (1, 8, 3)
+    config.model.doubling.width = 0
+    with pytest.raises(InputError, match=r"model\.doubling\.width is 0"):
+        runs_config.check_config(config)

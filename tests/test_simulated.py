@@ -8,7 +8,7 @@ import pytest
 
 from spotting import timing
 from spotting.base.errors import InputError
-from spotting.data.halves import check_finite, label_matrix, open_dataset, read_split
+from spotting.data.halves import check_finite, make_label_matrix, open_dataset, read_split
 from spotting.data.simulated import scene as simulated_scene
 from spotting.data.simulated import season as simulated
 from spotting.data.simulated.play import CHAPTERS, play_half
@@ -73,7 +73,7 @@ def test_features_are_standardised(season):
 def test_every_class_happens_and_no_two_events_of_one_fall_together(season):
     dataset = open_dataset(season)
     halves, _ = read_split(dataset, "train")
-    labels = [label_matrix(half, dataset.classes, 2.0, "position")[0] for half in halves]
+    labels = [make_label_matrix(half, dataset.classes, 2.0, "position")[0] for half in halves]
     assert (sum(matrix.sum(axis=0) for matrix in labels) >= 3).all()
     assert sum(matrix.sum() for matrix in labels) == sum(len(half.events) for half in halves)
 

@@ -206,3 +206,13 @@ def test_damaged_thresholds_are_named(copied_run, text):
     (copied_run / "thresholds.json").write_text(text)
     with pytest.raises(InputError, match=r"thresholds\.json: not"):
         Spotter.load(copied_run)
+
+
+def test_a_run_s_own_windows_must_fit_its_classes(tiny_run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(tiny_run, folder)
+    values = json.loads((folder / "config.json").read_text())
+    values["postprocessing"]["window"] = [1.0, 2.0]
+    (folder / "config.json").write_text(json.dumps(values))
+    with pytest.raises(InputError, match="2 NMS windows for the 3 classes"):
+        Spotter.load(folder)

@@ -128,9 +128,9 @@ def test_a_real_study_resumes(row_files, tiny_run, tmp_path, monkeypatch, capsys
     trained = []
     original = experiment.train
 
-    def train(config, matches, runs, kind, *rest):
+    def train(setup, runs, kind, *rest):
         trained.append(([run.seed for run in runs], kind))
-        return original(config, matches, runs, kind, *rest)
+        return original(setup, runs, kind, *rest)
 
     monkeypatch.setattr(experiment, "train", train)
     study.run(plan((row_files,), seeds=(0, 1, 2)), tmp_path / "study")

@@ -140,8 +140,8 @@ def test_the_best_at_an_end_of_the_list_is_pointed_out(values, best, is_open):
 def test_windows_per_class():
     scores = np.array([[0.5, 0.1, 0.0], [0.4, 0.9, 0.0], [0.7, 0.3, 0.0]])
     candidates = (5.0, 10.0, 20.0)
-    assert windows.best_common(scores, candidates) == 10.0
-    assert windows.best_per_class(scores, candidates) == (20.0, 10.0, 10.0)
+    assert windows.choose_common(scores, candidates) == 10.0
+    assert windows.choose_per_class(scores, candidates) == (20.0, 10.0, 10.0)
 
 
 def test_predictions_at_a_finer_rate():

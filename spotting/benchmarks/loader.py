@@ -151,7 +151,7 @@ def measure_training(prepared: Any, batch_size: int = 32, steps: int = 8) -> tup
 
     from spotting import anchors
     from spotting.data import resident
-    from spotting.data.prepared.stream import Stream, to_device
+    from spotting.data.prepared.stream import Stream, put_on_device
     from spotting.models.network import build_network
     from spotting.training.objectives import make_objective
     from spotting.training.step import (
@@ -190,7 +190,7 @@ def measure_training(prepared: Any, batch_size: int = 32, steps: int = 8) -> tup
     def stream_step(state, batch):
         return train_step(state, batch, key, objective, tx, hyper.mixup_alpha)[0]
 
-    batches = to_device(Stream(prepared, "train", batch_size, seed=0).batches())
+    batches = put_on_device(Stream(prepared, "train", batch_size, seed=0).batches())
 
     def timed(step: Callable[[], Any]) -> float:
         start = time.perf_counter()

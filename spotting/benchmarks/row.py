@@ -26,7 +26,7 @@ from spotting.data import resident
 from spotting.data.annotations import SOCCERNET_CLASSES
 from spotting.data.dataset import FEATURE_SETS, SOCCERNET_V2, Dataset, describe_dataset
 from spotting.data.halves import Half
-from spotting.data.transforms import transformed
+from spotting.data.transforms import describe_transformed
 from spotting.runs.config import read_transform
 from spotting.runs.matches import Matches
 from spotting.runs.memory import compile_step, program_bytes
@@ -139,7 +139,7 @@ def describe(config: ConfigDict) -> Dataset:
         dataset = Dataset(Path(), SOCCERNET_V2, rate, features, width, SOCCERNET_CLASSES, {})
     else:
         raise InputError("the config's features are a folder's own: set --config.data.root=DIR")
-    return transformed(dataset, read_transform(config))
+    return describe_transformed(dataset, read_transform(config))
 
 
 def measure(config: ConfigDict, seeds: int, log: Callable[[str], None]) -> Row:

@@ -273,8 +273,3 @@ def _game_name(folder: str, url_local: str) -> str:
     if url_local and (folder == "." or folder.endswith("/" + url_local)):
         return url_local
     return folder
-
-
-# Old names, for callers that are still to be changed.
-
-predictions_from_scores = make_predictions

@@ -274,8 +274,3 @@ def _remedy(dataset: Dataset) -> str:
 
 def _plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-# Old names, for callers that are still to be changed.
-
-first_nonfinite = find_nonfinite

@@ -265,8 +265,3 @@ _FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "classes": (_is_class_list, "a list of class names, each once"),
     "splits": (_is_split_map, "an object of split to list of game paths"),
 }
-
-
-# Old names, for callers that are still to be changed.
-
-official_splits = read_official_splits

@@ -345,8 +345,3 @@ def _require_halves(
 def _count_beyond_end(half: Half, frame_rate: float) -> int:
     end = int(timing.position_ms(half.num_frames, frame_rate))
     return sum(round(1000 * event.position) > end for event in half.events)
-
-
-# Old names, for callers that are still to be changed.
-
-label_matrix = make_label_matrix

@@ -351,11 +351,3 @@ def _with_features(dataset: Dataset, features: str) -> Dataset:
             "there"
         )
     return dataclasses.replace(other, feature_dim=read_header(next(iter(paths.values())))[1])
-
-
-# Old names, for callers that are still to be changed.
-
-transformed = describe_transformed
-source_datasets = list_sources
-fit_once = fit_normalization_once
-apply = apply_transform

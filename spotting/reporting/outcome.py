@@ -7,7 +7,7 @@ from typing import Any
 from spotting.base.logs import log
 from spotting.reporting.games import MissingTruth
 from spotting.reporting.runs import PICTURE_FILE, REPORT_FILE
-from spotting.scoring import figures as evaluation
+from spotting.scoring.figures import format_scores
 
 
 def present(
@@ -54,4 +54,4 @@ def show(title: str, folders: Mapping[int, Path], results: Mapping[int, dict[str
             continue
         split = "test" if "test" in results[seed] else "valid"
         print(f"\n{title}, seed {seed}: {folder}")
-        print(evaluation.table(results[seed][split], split))
+        print(format_scores(results[seed][split], split))

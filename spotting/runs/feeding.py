@@ -79,9 +79,7 @@ def count_trainings_at_once(setup: Setup, wanted: int) -> int:
     for split, dtype in (("train", config.data.resident_dtype), ("valid", config.model.dtype)):
         frames = sum(half.num_frames for half in setup.matches.splits.get(split, ()))
         shared += memory.feature_bytes(frames, dataset.feature_dim, classes, dtype)
-    count = memory.count_trainings(
-        memory.program_bytes(step), shared, memory.free_memory(device)
-    )
+    count = memory.count_trainings(memory.program_bytes(step), shared, memory.free_memory(device))
     return int(parallel.from_process_0(np.asarray(count)))
 
 
@@ -154,7 +152,7 @@ def _make_streamed_epochs(
     stream.count_parts(schedule.batch_size, num_processes, config.data.stream_parts)
     kind = objective.network.kind
     source = stream.Stream(
-        open_or_prepare(config, setup.matches.source),
+        setup.matches.prepared or open_or_prepare(config, setup.matches.source),
         config.data.train,
         schedule.batch_size,
         seed=2 * seed + (kind == "displacement"),  # The two models see different chunks.
@@ -181,7 +179,7 @@ def _make_streamed_epochs(
     def run_epoch(states: TrainState, epoch: int) -> tuple[TrainState, StepMetrics]:
         nonlocal position, batches
         if position != epoch:
-            batches = stream.to_device(source.batches(epoch * schedule.steps), sharding)
+            batches = stream.put_on_device(source.batches(epoch * schedule.steps), sharding)
         metrics = []
         for _ in range(schedule.steps):
             states, each = compiled(states, own, next(batches))

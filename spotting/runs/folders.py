@@ -72,9 +72,7 @@ def group_runs(runs: Sequence[SeedRun], most: int) -> list[list[SeedRun]]:
         tuple(run.checkpoints[kind].step("latest") for kind in KINDS if kind in run.checkpoints)
         for run in runs
     ]
-    return [
-        [runs[index] for index in group] for group in group_by_progress(progress, most)
-    ]
+    return [[runs[index] for index in group] for group in group_by_progress(progress, most)]
 
 
 def group_by_progress(progress: Sequence[Any], most: int) -> list[list[int]]:

@@ -12,11 +12,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
-from spotting.runs import layout
+
 from spotting.base.errors import InputError
+from spotting.base.logs import log
 from spotting.models.keras_files import read_weights
 from spotting.models.keras_names import HEADS, KerasWeight, from_keras, kind_of, require_fit
-from spotting.base.logs import log
+from spotting.runs import layout
+from spotting.runs.folders import SeedRun
 from spotting.runs.setup import Setup
 from spotting.runs.trained import load_run
 from spotting.training.objectives import KINDS
@@ -34,12 +36,13 @@ def load_initial_weights(setup: Setup, kind: str, seed: int, fresh: Any) -> Any:
     return read_initial_weights(path, kind, fresh, setup.matches.classes)
 
 
-def check_initial_weights(setup: Setup, seeds: Iterable[int]) -> None:
+def check_initial_weights(setup: Setup, runs: Iterable[SeedRun]) -> None:
     """Reads what trainings are to start from: the second model's turn may be hours away."""
     for kind in KINDS:
         shapes = setup.variable_shapes(kind)
-        for seed in seeds:
-            load_initial_weights(setup, kind, seed, shapes)
+        for run in runs:
+            if not run.checkpoints[kind].step("latest"):
+                load_initial_weights(setup, kind, run.seed, shapes)
 
 
 def read_initial_weights(path: Path, kind: str, fresh: Any, classes: tuple[str, ...]) -> Any:
@@ -66,7 +69,9 @@ def read_initial_weights(path: Path, kind: str, fresh: Any, classes: tuple[str, 
             # Unnamed: the same ones, if they are as many.
             count = weights["params"]["head"]["bias"].size
             known = classes if count == len(classes) else ()
-        return _replace_weights(weights, fresh, classes, tuple(known), f"{kind}: starts from {path}")
+        return _replace_weights(
+            weights, fresh, classes, tuple(known), f"{kind}: starts from {path}"
+        )
     except InputError as error:
         prefix = "" if str(error).startswith(str(path)) else f"{path}: "
         raise InputError(f"{prefix}{error}") from error

@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from spotting.base.errors import InputError
+from spotting.base.files import read_npz, write_npz_atomic
 from spotting.data.annotations import HALF_NUMBERS
 from spotting.data.halves import Half
 from spotting.runs.layout import locate_predictions
-from spotting.base.errors import InputError
-from spotting.base.files import read_npz, write_npz_atomic
 
 _REMEDY = (
     "train with config.inference.save_predictions, or with --mode=evaluate spot the matches again"

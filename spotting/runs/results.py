@@ -7,12 +7,16 @@ from typing import Any
 import numpy as np
 
 from spotting.base.files import write_json_atomic
+from spotting.base.logs import RunLog
 from spotting.data.annotations import RESULTS_FILE, make_predictions, write_results
 from spotting.data.halves import Half
 from spotting.inference.postprocessing import Suppression
+from spotting.notation import Confidence, Displacement
 from spotting.runs import layout
+from spotting.runs.predictions import save_predictions
+from spotting.runs.setup import Setup, read_suppression
 from spotting.scoring import metrics
-from spotting.scoring.figures import SplitScores, score_variants
+from spotting.scoring.figures import SplitScores, make_truths, score_variants, summarize
 from spotting.scoring.metrics import Spots, Truths
 
 
@@ -89,3 +93,46 @@ def score_split(
     scored = score_variants(halves, classes, frame_rate, confidence, displacement, suppression)
     write_variants(folder, halves, scored, classes, frame_rate)
     return scored.scores, scored.spotted.spots
+
+
+def score_and_write(
+    setup: Setup,
+    workdir: Path,
+    split: str,
+    confidence: Sequence[Confidence],
+    displacement: Sequence[Displacement],
+) -> dict[str, Any]:
+    """Scores a run's predictions for a split and writes all that follows from them.
+
+    Args:
+      setup: of the run.
+      workdir: the seed's run folder.
+      split: "valid" or "test".
+      confidence: [N, K] of each half, in [0, 1].
+      displacement: [N, K] of each half, in frames.
+
+    Returns:
+      The split's part of metrics.json.
+    """
+    config, classes, halves = setup.config, setup.matches.classes, setup.matches.splits[split]
+    if config.inference.save_predictions:
+        save_predictions(workdir, split, halves, confidence, displacement)
+    scores, spots = score_split(
+        layout.locate_split(workdir, split),
+        halves,
+        classes,
+        setup.matches.dataset.frame_rate,
+        confidence,
+        displacement,
+        read_suppression(config, len(classes)),
+    )
+    if split == "valid":
+        tolerance = config.postprocessing.f1_tolerance
+        write_thresholds(workdir, make_truths(halves, classes), spots, classes, tolerance)
+    return scores
+
+
+def write_metrics(workdir: Path, run_log: RunLog, metrics: dict[str, Any]) -> None:
+    """Writes metrics.json, and a line of it into the log."""
+    write_json_atomic(workdir / layout.METRICS, metrics)
+    run_log.write("test", **{split: summarize(scores) for split, scores in metrics.items()})

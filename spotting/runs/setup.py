@@ -11,15 +11,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from ml_collections import ConfigDict
 
-from spotting import anchors, timing
+from spotting import timing
 from spotting.base import parallel
-from spotting.base.errors import InputError
-from spotting.base.logs import log
 from spotting.data.dataset import Dataset
-from spotting.data.halves import Half, label_matrix
+from spotting.data.halves import compute_offsets
 from spotting.inference.postprocessing import Suppression
 from spotting.models.network import TRUNKS, Network, build_network
 from spotting.notation import Offsets
@@ -111,6 +108,9 @@ def make_setup(config: ConfigDict, workdir: Path) -> Setup:
     frames = chunk_frames(config, matches.dataset.frame_rate)
     for seed, folder in locate_seeds(workdir, config.seeds).items():
         check_workdir(one_seed(config, seed), folder)
+    offsets, _ = compute_offsets(
+        matches.splits["train"], matches.classes, matches.dataset.frame_rate, config.data.event_time
+    )
     return Setup(
         config,
         workdir,
@@ -118,24 +118,8 @@ def make_setup(config: ConfigDict, workdir: Path) -> Setup:
         mesh,
         frames,
         read_schedule(config),
-        _training_offsets(config, matches.dataset, matches.splits["train"]),
+        offsets,
     )
-
-
-def _training_offsets(
-    config: ConfigDict, dataset: Dataset, halves: Sequence[Half]
-) -> list[Offsets]:
-    """The event offsets, int16 [N, K], of each half."""
-    offsets, moved = [], 0
-    for half in halves:
-        labels, beyond_end = label_matrix(
-            half, dataset.classes, dataset.frame_rate, config.data.event_time
-        )
-        offsets.append(anchors.event_offsets(labels))
-        moved += beyond_end
-    if moved:
-        log(f"note: {moved} events after the end of their half count as on its last frame")
-    return offsets
 
 
 def chunk_frames(config: ConfigDict, frame_rate: float) -> int:

@@ -9,14 +9,14 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from spotting.base.errors import InputError
+from spotting.data.dataset import DESCRIPTION_FILE, FEATURE_SETS, Dataset, describe_dataset
+from spotting.data.transforms import Normalization, describe_transformed, fit_normalization_once
+from spotting.models.network import Network
 from spotting.runs import layout
 from spotting.runs.config import load_config, locate_prepared, read_transform
 from spotting.runs.setup import chunk_frames, make_network, variable_shapes
 from spotting.training.checkpoints import Checkpoints
-from spotting.data.dataset import DESCRIPTION_FILE, FEATURE_SETS, Dataset, describe_dataset
-from spotting.data.transforms import Normalization, fit_once, transformed
-from spotting.base.errors import InputError
-from spotting.models.network import Network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,8 +67,8 @@ def load_run(workdir: str | os.PathLike) -> TrainedRun:
     source, transform = _describe(config, workdir), read_transform(config)
     if transform.concatenate:
         raise InputError(f"{workdir}: was trained on several feature sets joined; only one works")
-    dataset = transformed(source, transform)
-    normalization = fit_once(source, transform, locate_prepared(config, source))
+    dataset = describe_transformed(source, transform)
+    normalization = fit_normalization_once(source, transform, locate_prepared(config, source))
     frames = chunk_frames(config, dataset.frame_rate)
 
     def load_model(kind: str) -> Model:
@@ -79,7 +79,9 @@ def load_run(workdir: str | os.PathLike) -> TrainedRun:
         template = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), shapes
         )
-        with contextlib.closing(Checkpoints(layout.locate_checkpoints(workdir, kind))) as checkpoints:
+        with contextlib.closing(
+            Checkpoints(layout.locate_checkpoints(workdir, kind))
+        ) as checkpoints:
             return Model(network, checkpoints.restore("best", template))
 
     models = [load_model(kind) for kind in ("confidence", "displacement")]

@@ -13,7 +13,8 @@ from spotting.inference.postprocessing import Suppression
 from spotting.notation import Confidence, Displacement
 from spotting.runs import memory
 from spotting.runs.setup import Setup, target_radius
-from spotting.scoring import figures, windows
+from spotting.scoring import figures
+from spotting.scoring.windows import TOLERANCES
 from spotting.training.objectives import KINDS
 
 
@@ -92,7 +93,7 @@ class Validation:
         """
         self._setup, self._kind = setup, kind
         self._halves = setup.matches.splits["valid"]
-        self._truth = figures.truths(self._halves, setup.matches.classes)
+        self._truth = figures.make_truths(self._halves, setup.matches.classes)
         self._predict = self._make_predictor(kind)
         self._restore_confidence = restore_confidence
         self._confidence: dict[int, list[Confidence]] = {}
@@ -119,13 +120,13 @@ class Validation:
         return Predictions(self._confidence[index], outputs)
 
     def _score_one(self, predictions: Predictions) -> float:
-        return windows.average_map(
-            predictions.confidence,
-            predictions.displacement or [None] * len(self._halves),
+        return figures.score_predictions(
             self._truth,
+            predictions.confidence,
+            predictions.displacement,
             self._setup.matches.dataset.frame_rate,
             self._suppression,
-            KINDS[self._kind].measure,
+            TOLERANCES[KINDS[self._kind].measure],
         ).map
 
     def _make_predictor(self, kind: str) -> SplitPredictor:

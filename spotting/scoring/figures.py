@@ -173,18 +173,3 @@ def _draw_guesses(halves: Sequence[Half], num_classes: int) -> list[np.ndarray]:
     """Confidences drawn uniformly: what a score must be compared with to mean anything."""
     generator = np.random.default_rng(0)
     return [generator.random((half.num_frames, num_classes), np.float32) for half in halves]
-
-
-# Old names, for callers that are still to be changed.
-
-truths = make_truths
-figures = score_spots
-table = format_scores
-
-
-def __getattr__(name: str) -> Any:
-    if name in ("score_split", "write_split", "write_thresholds"):
-        from spotting.runs import results
-
-        return getattr(results, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -68,10 +68,3 @@ def choose_per_class(scores: np.ndarray, candidates: Sequence[float]) -> tuple[f
     common = candidates.index(choose_common(scores, candidates))
     chosen = np.where(scores[common] == scores.max(axis=0), common, scores.argmax(axis=0))
     return tuple(candidates[index] for index in chosen)
-
-
-# Old names, for callers that are still to be changed.
-
-class_scores = score_windows
-best_common = choose_common
-best_per_class = choose_per_class

@@ -224,7 +224,7 @@ def _read_score(member: TrialRun, kind: str) -> float:
 def _score_windows(setup: Setup, candidates: Sequence[float]) -> np.ndarray:
     """Average-mAP [windows, seeds] of the chosen models on the validation split."""
     config, halves = setup.config, setup.matches.splits["valid"]
-    truth = figures.truths(halves, setup.matches.classes)
+    truth = figures.make_truths(halves, setup.matches.classes)
     scores = []
     for seed in config.seeds:
         checkpoints = _open_checkpoints(config, setup.workdir, seed, "displacement")
@@ -235,7 +235,7 @@ def _score_windows(setup: Setup, candidates: Sequence[float]) -> np.ndarray:
             SplitPredictor(setup, kind, halves, config.inference.border)(params[kind])
             for kind in KINDS
         )
-        of_classes = windows.class_scores(
+        of_classes = windows.score_windows(
             confidence,
             displacement,
             truth,

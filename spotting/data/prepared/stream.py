@@ -290,8 +290,3 @@ def put_on_device(
         if len(waiting) > ahead:
             yield waiting.popleft()
     yield from waiting
-
-
-# Old names, for callers that are still to be changed.
-
-to_device = put_on_device
