@@ -32,8 +32,6 @@ BELOW_RUNS = {room for room, level in LEVELS.items() if level < LEVELS["runs"]}
 KNOWN = {
     ("reporting/outcome.py", "spotting.report"),
     ("studies/study.py", "spotting.report"),
-    # Old names of figures.py, until its callers import runs/results.py.
-    ("scoring/figures.py", "spotting.runs.results"),
     ("base/cli.py", "ml_collections.ConfigDict"),
     ("base/cli.py", "ml_collections.config_flags"),
 }

@@ -150,7 +150,7 @@ def test_feature_transforms_of_the_config(spotter, copied_run, tiny_dataset, tmp
     assert any(spot.seconds % 0.5 == 0.25 for spot in spots)
 
     (copied_run / "dataset.json").unlink()
-    normalization = transforms.fit(
+    normalization = transforms.fit_normalization(
         describe_dataset(tiny_dataset), transforms.Transform(normalize="standard")
     )
     assert load(normalize="standard").spot(features) == spotter.spot(normalization(features))
