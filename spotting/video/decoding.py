@@ -9,6 +9,7 @@ says so.
 import contextlib
 import dataclasses
 import os
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 
 from spotting.base.errors import InputError
 from spotting.video import pictures
-from spotting.video.choice import Timeline
+from spotting.video.choice import SLACK, Timeline
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -29,6 +30,7 @@ LONGEST_GAP = 60.0
 """Seconds without a picture that are bridged by the last one; a longer gap is an error."""
 
 _NOTABLE_GAP = 2.0
+_FIRST_PACKETS = 500  # within which some picture can be decoded
 _BEFORE_SEEK = 2.0  # seconds; decoders have no pictures of before the place that was sought
 _HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
 _UNKNOWN_PICTURE_RATE = 25.0
@@ -63,7 +65,7 @@ class Scan:
 
 @dataclasses.dataclass
 class Damage:
-    """What decoding lost.
+    """What the decoding of a half lost.
 
     Attributes:
       packets: that could not be decoded.
@@ -143,7 +145,7 @@ def scan(path: str | os.PathLike) -> Scan:
         promised = float(stream.duration * stream.time_base) if stream.duration else 0.0
         # Sound may last longer than pictures: only where all streams end early is the file cut.
         missing = max(promised - timeline.end, 0.0 if promised else duration - (end - first))
-        notes = _notes(path, timeline, context)
+        notes = [*_look_at_first(path), *_describe_gaps(path, timeline)]
         if missing < max(1.0, 2 / timeline.picture_rate):
             missing = 0.0
         if missing or cut:
@@ -180,7 +182,8 @@ def open_video(
     """
     av = import_av()
     try:
-        container = av.open(str(path), options=options or {})
+        opened = sys.stdin.buffer if str(path) == "-" else str(path)
+        container = av.open(opened, options=options or {})
     except (PermissionError, FileNotFoundError, IsADirectoryError):
         raise
     except (av.error.FFmpegError, ValueError) as error:
@@ -218,17 +221,38 @@ def _check_picture(path: Path, context: Any) -> None:
         )
 
 
-def _notes(path: Path, timeline: Timeline, context: Any) -> list[str]:
-    notes = []
+def _look_at_first(path: Path) -> list[str]:
+    """Decodes one picture for what only pictures tell; InputError if there is none, or it lies."""
+    av = import_av()
+    with open_video(path) as (container, stream):
+        # Damage at the start is no reason to give a match up.
+        for _, packet in zip(range(_FIRST_PACKETS), container.demux(stream), strict=False):
+            with contextlib.suppress(av.error.FFmpegError):
+                for frame in packet.decode():
+                    if frame.rotation % 360:
+                        raise InputError(
+                            f"{path}: stored turned by {frame.rotation % 360} degrees; turn it: "
+                            f"ffmpeg -i {path.name} upright.mkv"
+                        )
+                    if frame.interlaced_frame:
+                        return [
+                            f"{path}: interlaced; each picture is made of two fields, as SoccerNet's "
+                            "extractor would, so that what moves has combs"
+                        ]
+                    return []
+    raise InputError(f"{path}: no picture can be decoded; is the file complete?")
+
+
+def _describe_gaps(path: Path, timeline: Timeline) -> list[str]:
     gaps = np.diff(timeline.times)
     notable = np.flatnonzero(gaps > max(_NOTABLE_GAP, 2.5 / timeline.picture_rate))
-    if notable.size:
-        where = clock(float(timeline.times[notable[0]]))
-        notes.append(
-            f"{path}: {len(notable)} gap(s) without pictures, {gaps[notable].sum():.1f} s in all, "
-            f"the first at {where}; the last picture before stands in"
-        )
-    return notes
+    if not notable.size:
+        return []
+    where = clock(float(timeline.times[notable[0]]))
+    return [
+        f"{path}: {len(notable)} gap(s) without pictures, {gaps[notable].sum():.1f} s in all, the "
+        f"first at {where}; the last picture before stands in"
+    ]
 
 
 def check_gaps(scanned: Scan, start: float, end: float | None) -> None:
@@ -305,6 +329,77 @@ def decode(
         row += 1
     if row < len(todo):
         damage.seconds += float((todo[-1] - (previous.pts or 0)) * scanned.time_base)
+
+
+def stream(
+    source: str | os.PathLike, rate: float, columns: int = pictures.SIZE
+) -> Iterator[np.ndarray]:
+    """Yields the picture of each row while a video is coming in; the rule is `choose_by_time`'s.
+
+    Time stamps that jump back, or by more than LONGEST_GAP ahead, as those of a broadcast that
+    starts anew, are taken to go on.
+
+    Args:
+      source: a file, "-" for standard input, or an address that FFmpeg can open.
+      rate: rows per second.
+      columns: see `pictures.fit`.
+
+    Yields:
+      [224, columns, 3] uint8 in the order blue, green, red.
+
+    Raises:
+      InputError: no video.
+    """
+    av = import_av()
+    row, fitted = 0, None
+    previous: VideoFrame | None = None
+    start = now = 0.0
+    step = 1 / _UNKNOWN_PICTURE_RATE
+    with open_video(source) as (container, stream):
+        _check_picture(Path(source), stream.codec_context)
+        if known := stream.average_rate or stream.guessed_rate:
+            step = 1 / float(known)
+        for frame in _all_frames(av, container, stream):
+            stamp = now + start + step if frame.time is None else float(frame.time)
+            if previous is None:
+                start = stamp
+            elif not 0 <= stamp - start - now <= LONGEST_GAP:
+                start = stamp - now - step
+            time = stamp - start
+            while previous is not None and time >= (row + 1) / rate - SLACK:
+                if fitted is None:
+                    fitted = to_picture(previous, columns)
+                yield fitted
+                row += 1
+            previous, fitted, now = frame, None, time
+        if previous is None:
+            raise InputError(f"{source}: no picture can be decoded")
+        while (row + 1) / rate <= now + step + SLACK:
+            if fitted is None:
+                fitted = to_picture(previous, columns)
+            yield fitted
+            row += 1
+
+
+def _all_frames(
+    av: Any, container: "InputContainer", stream: "VideoStream"
+) -> Iterator["VideoFrame"]:
+    """All frames that can be decoded, in the order of display."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.error.FFmpegError:  # the file, or the connection, ends here
+            packet = None
+        if packet is None:
+            with contextlib.suppress(av.error.FFmpegError):
+                yield from stream.codec_context.decode(None)
+            return
+        with contextlib.suppress(av.error.FFmpegError):
+            for frame in packet.decode():
+                yield frame
+        if not packet.size:
+            return
 
 
 def _frames(scanned: Scan, todo: np.ndarray, damage: Damage) -> Iterator["VideoFrame"]:
