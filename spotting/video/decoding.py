@@ -118,8 +118,7 @@ def scan(path: str | os.PathLike) -> Scan:
                     continue
                 when = packet.pts if packet.pts is not None else packet.dts
                 if when is not None and packet.time_base:
-                    length = packet.duration or 0
-                    end = max(end, float((when + length) * packet.time_base))
+                    end = max(end, float((when + (packet.duration or 0)) * packet.time_base))
                 if packet.stream.index == stream.index:
                     if packet.pts is None:
                         undated += 1
@@ -142,7 +141,7 @@ def scan(path: str | os.PathLike) -> Scan:
         timeline = Timeline(
             (known - known[0]) * base, float(rate or _UNKNOWN_PICTURE_RATE), duration
         )
-        promised = float(stream.duration * stream.time_base) if stream.duration else 0.0
+        promised = (stream.duration or 0) * base
         # Sound may last longer than pictures: only where all streams end early is the file cut.
         missing = max(promised - timeline.end, 0.0 if promised else duration - (end - first))
         notes = [*_look_at_first(path), *_describe_gaps(path, timeline)]
@@ -189,8 +188,8 @@ def open_video(
     except (av.error.FFmpegError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(
-            f"{path}: not a video, or cut off before its index: {reason}; copy it again, or convert "
-            "it with ffmpeg"
+            f"{path}: not a video, or cut off before its index: {reason}; copy it again, or "
+            "convert it with ffmpeg"
         ) from error
     with container:
         streams = [s for s in container.streams.video if not s.disposition & _attached_picture(av)]
@@ -215,9 +214,10 @@ def _check_picture(path: Path, context: Any) -> None:
         )
     if context.color_trc in _HDR_TRANSFERS:
         raise InputError(
-            f"{path}: HDR ({_HDR_TRANSFERS[context.color_trc]}), whose colours no network here was "
-            "trained on; convert it to SDR first: ffmpeg -i IN -vf zscale=t=linear:npl=100,"
-            "format=gbrpf32le,zscale=p=bt709,tonemap=hable,zscale=t=bt709:m=bt709,format=yuv420p OUT"
+            f"{path}: HDR ({_HDR_TRANSFERS[context.color_trc]}), whose colours the networks do not "
+            f"know; convert it to SDR first: ffmpeg -i {path.name} -vf zscale=t=linear:npl=100,"
+            "format=gbrpf32le,zscale=p=bt709,tonemap=hable,zscale=t=bt709:m=bt709,format=yuv420p "
+            "sdr.mkv"
         )
 
 
@@ -236,8 +236,8 @@ def _look_at_first(path: Path) -> list[str]:
                         )
                     if frame.interlaced_frame:
                         return [
-                            f"{path}: interlaced; each picture is made of two fields, as SoccerNet's "
-                            "extractor would, so that what moves has combs"
+                            f"{path}: interlaced, which is left as it is; better features come of "
+                            f"ffmpeg -i {path.name} -vf yadif progressive.mkv"
                         ]
                     return []
     raise InputError(f"{path}: no picture can be decoded; is the file complete?")
@@ -264,8 +264,8 @@ def check_gaps(scanned: Scan, start: float, end: float | None) -> None:
         at = int(np.argmax(gaps))
         before, after = times[inside][at : at + 2]
         raise InputError(
-            f"{scanned.path}: no pictures from {clock(before)} to {clock(after)}; leave the gap out "
-            "with --halves=START-END,START-END"
+            f"{scanned.path}: no pictures from {clock(before)} to {clock(after)}; leave the gap "
+            "out with --halves=START-END,START-END"
         )
 
 
@@ -396,8 +396,7 @@ def _all_frames(
                 yield from stream.codec_context.decode(None)
             return
         with contextlib.suppress(av.error.FFmpegError):
-            for frame in packet.decode():
-                yield frame
+            yield from packet.decode()
         if not packet.size:
             return
 

@@ -124,7 +124,9 @@ class EfficientNetLite0(nn.Module):
                 if stage.expansion > 1:
                     wide = stage.expansion * x.shape[-1]
                     x = nn.relu6(convolve(x, wide, f"{name}_expand"))
-                depthwise = DepthwiseConv(stage.kernel, stride, self.dtype, name=f"{name}_depthwise")
+                depthwise = DepthwiseConv(
+                    stage.kernel, stride, self.dtype, name=f"{name}_depthwise"
+                )
                 x = nn.relu6(depthwise(x))
                 x = convolve(x, stage.channels, f"{name}_project")
                 if stride == 1 and before.shape[-1] == stage.channels:

@@ -22,7 +22,7 @@ import numpy as np
 
 from spotting.base.errors import InputError
 from spotting.video import choice, decoding, weights
-from spotting.video.decoding import Damage, Scan, clock
+from spotting.video.decoding import Damage, Scan
 from spotting.video.folders import PartialRows, has_parts, hold
 from spotting.video.halves import Half, check_half
 from spotting.video.network import FRAME_RATE, FeatureNetwork
@@ -88,6 +88,7 @@ class Progress:
     Attributes:
       games: of this extraction.
       games_done: finished or failed.
+      games_planned: whose videos were scanned.
       rows: known of all videos that were scanned.
       rows_done: that are there, kept ones of an earlier run included.
       rows_computed: by this run.
@@ -96,6 +97,7 @@ class Progress:
 
     games: int
     games_done: int = 0
+    games_planned: int = 0
     rows: int = 0
     rows_done: int = 0
     rows_computed: int = 0
@@ -180,6 +182,7 @@ def extract_games(
         rows_to_come: deque[tuple[_HalfWork, jax.Array]] = deque()
         records: dict[int, list[HalfRecord]] = {}
         open_work: dict[int, _HalfWork] = {}
+        planned: set[int] = set()
 
         def store(most_left: int) -> None:
             while len(rows_to_come) > most_left:
@@ -194,6 +197,8 @@ def extract_games(
             while state.games_done < len(games):
                 event = decoders.next_event()
                 if isinstance(event, _Planned):
+                    planned.add(event.game)
+                    state.games_planned = len(planned)
                     state.rows += event.rows
                     state.rows_done += event.kept
                 elif isinstance(event, _Batch):
@@ -252,8 +257,8 @@ class _HalfWork:
             count = damage.corrupt + damage.packets
             seconds = count / self.scanned.timeline.picture_rate
             notes.append(
-                f"{name}: {count} pictures are damaged, about {seconds:.1f} s; their rows show what "
-                "could be decoded"
+                f"{name}: {count} pictures are damaged, about {seconds:.1f} s; their rows show "
+                "what could be decoded"
             )
             log(notes[-1])
         end = self.record.end
@@ -274,6 +279,7 @@ class _HalfWork:
 
 
 class _Planned(NamedTuple):
+    game: int
     rows: int
     kept: int
 
@@ -393,7 +399,7 @@ class _Decoders:
             target = game.folder / record.file
             previous = known.get((record.half, record.features))
             if target.is_file() and previous and _identity(previous) == _identity(record):
-                self._put(_Planned(previous.rows, previous.rows))
+                self._put(_Planned(number, previous.rows, previous.rows))
                 self._put(_Kept(number, previous))
                 continue
             resumes = has_parts(target, _identity(record))
@@ -407,13 +413,11 @@ class _Decoders:
             size = len(wanted) * record.dim * np.dtype(record.dtype).itemsize
             _check_space(game.folder, 2 * size)
             rows = PartialRows(target, _identity(record), record.dim, record.dtype)
-            self._put(_Planned(len(wanted), rows.kept_rows))
+            self._put(_Planned(number, len(wanted), rows.kept_rows))
             works.append(_HalfWork(number, game.folder, scanned, half, record, rows, wanted))
         return works
 
-    def _make_record(
-        self, scanned: Scan, half: Half, hashed: str
-    ) -> tuple[HalfRecord, np.ndarray]:
+    def _make_record(self, scanned: Scan, half: Half, hashed: str) -> tuple[HalfRecord, np.ndarray]:
         options, network = self._options, self._network
         check_half(scanned, half, options.rule, FRAME_RATE)
         timeline = scanned.timeline
@@ -458,9 +462,7 @@ class _Decoders:
     def _decode_half(self, work: _HalfWork) -> Damage:
         damage = Damage()
         wanted = work.wanted[work.rows.kept_rows :]
-        pictures = decoding.decode(
-            work.scanned, wanted, damage, self._options.columns, self._stop
-        )
+        pictures = decoding.decode(work.scanned, wanted, damage, self._options.columns, self._stop)
         for batch in _batches(pictures, self._network.batch_size):
             self._put(_Batch(work, batch))
         return damage

@@ -194,7 +194,7 @@ def load_network(
 def read_efficientnet(
     path: str | os.PathLike | None = None,
 ) -> tuple[Path, dict[str, dict[str, np.ndarray]]]:
-    """The weights file of EfficientNet-Lite0, by default the installed package's, and what it holds.
+    """Path and parameters of EfficientNet-Lite0, by default the installed package's.
 
     Raises:
       InputError: it is not there, or holds something else.

@@ -16,12 +16,12 @@ _FIXED_POINT = 2048  # OpenCV's weights of 11 bits
 
 
 class _Taps(NamedTuple):
-    """Weights of an axis: target d is the sum over j of weight[d, j] * source[index[d, j]].
+    """Weights of an axis: target d is the sum over j of weight[d, j] * values[source[d, j]].
 
     What is there for all targets to have as many taps has the weight 0.
     """
 
-    index: np.ndarray  # [targets, taps]
+    source: np.ndarray  # [targets, taps]
     weight: np.ndarray  # [targets, taps] float32
 
 
@@ -97,9 +97,9 @@ def _average(picture: np.ndarray, height: int, width: int) -> np.ndarray:
 def _weigh(source: np.ndarray, taps: _Taps) -> np.ndarray:
     """[targets, ...] sums over the first axis of `source`."""
     weight = taps.weight[..., None, None]
-    total = source[taps.index[:, 0]] * weight[:, 0]
-    for j in range(1, taps.index.shape[1]):
-        total += source[taps.index[:, j]] * weight[:, j]
+    total = source[taps.source[:, 0]] * weight[:, 0]
+    for j in range(1, taps.source.shape[1]):
+        total += source[taps.source[:, j]] * weight[:, j]
     return total
 
 
@@ -133,10 +133,10 @@ def _enlarge(picture: np.ndarray, height: int, width: int) -> np.ndarray:
     """Bilinear in fixed point, with weights that divide cells as areas do."""
     across, down = _linear_taps(picture.shape[1], width), _linear_taps(picture.shape[0], height)
     source = picture.astype(np.int32)
-    x0, x1 = across.index.T
+    x0, x1 = across.source.T
     a0, a1 = across.weight.T.astype(np.int32)[..., None]
     wide = source[:, x0] * a0 + source[:, x1] * a1
-    y0, y1 = down.index.T
+    y0, y1 = down.source.T
     b0, b1 = down.weight.T.astype(np.int32)[..., None, None]
     total = ((b0 * (wide[y0] >> 4)) >> 16) + ((b1 * (wide[y1] >> 4)) >> 16)
     return np.clip((total + 2) >> 2, 0, 255).astype(np.uint8)
@@ -180,7 +180,7 @@ def resize_cubic(picture: np.ndarray, height: int, width: int) -> np.ndarray:
 
 def _weigh_last_first(source: np.ndarray, taps: _Taps) -> np.ndarray:
     """`_weigh` with the terms added in the opposite order."""
-    return _weigh(source, _Taps(taps.index[:, ::-1], taps.weight[:, ::-1]))
+    return _weigh(source, _Taps(taps.source[:, ::-1], taps.weight[:, ::-1]))
 
 
 @functools.lru_cache(maxsize=64)

@@ -90,7 +90,7 @@ def read_records(folder: str | os.PathLike) -> list[HalfRecord]:
 
 
 def write_record(folder: str | os.PathLike, record: HalfRecord) -> None:
-    """Adds a file's record to extraction.json, or replaces the one of the same half and features."""
+    """Puts a file's record into extraction.json, instead of one of the same half and features."""
     kept = [
         one
         for one in read_records(folder)

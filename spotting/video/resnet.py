@@ -62,7 +62,7 @@ def norm_of(convolution: str) -> str:
 
 
 class Conv(nn.Module):
-    """A convolution with a bias; what XLA's CPU backend does slowly is written as products there."""
+    """A convolution with a bias, without padding."""
 
     filters: int
     size: int = 1
@@ -71,7 +71,7 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """[B, H, W, C] to [B, H', W', filters]; without padding."""
+        """[B, H, W, C] to [B, H', W', filters]."""
         shape = (self.size, self.size, x.shape[-1], self.filters)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape).astype(self.dtype)
         bias = self.param("bias", nn.initializers.zeros, (self.filters,)).astype(self.dtype)

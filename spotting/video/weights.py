@@ -90,9 +90,11 @@ def fetch(
         f"and give it as {option}"
     )
     try:
-        with urllib.request.urlopen(file.address, timeout=_TIMEOUT) as response:
-            with atomic_file(path) as copy:
-                shutil.copyfileobj(response, copy, _BLOCK)
+        with (
+            urllib.request.urlopen(file.address, timeout=_TIMEOUT) as response,
+            atomic_file(path) as copy,
+        ):
+            shutil.copyfileobj(response, copy, _BLOCK)
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         reason = getattr(error, "reason", None) or error
         raise InputError(f"{file.name}: no download ({reason}); {remedy}") from error
@@ -137,7 +139,7 @@ def read_keras_weights(
     result: dict[str, dict[str, np.ndarray]] = {}
     try:
         with h5py.File(path, "r") as file:
-            root = file["model_weights"] if "model_weights" in file else file
+            root = file.get("model_weights", file)
             if "layer_names" not in root.attrs:
                 raise InputError(f"{path}: no weights of Keras 2: it has no layer_names")
             for layer, wanted in shapes.items():
