@@ -13,9 +13,9 @@ video named 1_... or 2_... is that half of the game that its folder is named aft
 game by itself, whose halves --halves gives (the whole video is half 1 without it). What is there
 already is kept; the same command resumes what was interrupted.
 
-Features: EfficientNetLite0 needs no download. ResNET_TF2 and ResNET_TF2_PCA512 are SoccerNet's: they
-need Keras's published weights and SoccerNet's published projection, which are downloaded unless
---weights and --pca give them.
+Features: EfficientNetLite0 needs no download. ResNET_TF2 and ResNET_TF2_PCA512 are SoccerNet's:
+they need Keras's weights and SoccerNet's projection, which are downloaded unless --weights and
+--pca give them.
 """
 
 import signal
