@@ -75,7 +75,8 @@ def write_video(
         container.mux(stream.encode(None))
         if sound is not None:
             for start in range(0, int(audio * 8000), 1024):
-                silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+                zeros = np.zeros((1, 1024), np.float32)
+                silence = av.AudioFrame.from_ndarray(zeros, "fltp", "mono")
                 silence.sample_rate, silence.pts = 8000, start
                 container.mux(sound.encode(silence))
             container.mux(sound.encode(None))

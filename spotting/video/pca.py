@@ -171,6 +171,18 @@ class _FittedPca:
         vars(self).update(state)
 
 
+def _array_of_buffer(content: bytes, dtype: Any, shape: Any, order: Any) -> np.ndarray:
+    """How protocol 5 makes an array."""
+    return np.frombuffer(content, dtype).reshape(shape, order=order)
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    """How protocol 2 makes bytes."""
+    if encoding != "latin1":
+        raise ValueError(f"text in {encoding}")
+    return text.encode("latin1")
+
+
 @functools.cache
 def _names() -> dict[str, Any]:
     """All that a pickle of a PCA, or of an array, has to name."""
@@ -179,6 +191,8 @@ def _names() -> dict[str, Any]:
     for package in ("numpy.core", "numpy._core"):
         names[f"{package}.multiarray._reconstruct"] = reconstruct
         names[f"{package}.multiarray.scalar"] = np.float64(0).__reduce__()[0]
+        names[f"{package}.numeric._frombuffer"] = _array_of_buffer
+    names["_codecs.encode"] = _encode
     for module in ("sklearn.decomposition._pca", "sklearn.decomposition.pca"):
         names[f"{module}.PCA"] = _FittedPca
     return names

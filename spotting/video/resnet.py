@@ -158,12 +158,15 @@ def fold(
     Returns:
       Parameters of `ResNet152`.
     """
-    params = {}
-    for name in layer_shapes():
-        layer, norm = weights[name], weights[norm_of(name)]
-        variance = norm["moving_variance"].astype(np.float64)
-        scale = norm["gamma"].astype(np.float64) / np.sqrt(variance + _EPSILON)
-        bias = (layer["bias"].astype(np.float64) - norm["moving_mean"]) * scale + norm["beta"]
-        kernel = layer["kernel"].astype(np.float64) * scale
-        params[name] = {"kernel": kernel.astype(np.float32), "bias": bias.astype(np.float32)}
-    return params
+    return {name: fold_layer(weights[name], weights[norm_of(name)]) for name in layer_shapes()}
+
+
+def fold_layer(
+    layer: Mapping[str, np.ndarray], norm: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Kernel and bias of one convolution and the batch normalisation that follows it."""
+    variance = norm["moving_variance"].astype(np.float64)
+    scale = norm["gamma"].astype(np.float64) / np.sqrt(variance + _EPSILON)
+    bias = (layer["bias"].astype(np.float64) - norm["moving_mean"]) * scale + norm["beta"]
+    kernel = layer["kernel"].astype(np.float64) * scale
+    return {"kernel": kernel.astype(np.float32), "bias": bias.astype(np.float32)}
