@@ -78,6 +78,16 @@ class Damage:
     seconds: float = 0.0
 
 
+class StoppedError(Exception):
+    """The work was stopped from outside, on purpose."""
+
+
+def check_stop(stop: threading.Event | None) -> None:
+    """StoppedError if the event is set."""
+    if stop is not None and stop.is_set():
+        raise StoppedError
+
+
 def import_av() -> Any:
     """PyAV; InputError where it is not installed."""
     try:
@@ -89,11 +99,12 @@ def import_av() -> Any:
     return av
 
 
-def scan(path: str | os.PathLike) -> Scan:
+def scan(path: str | os.PathLike, stop: threading.Event | None = None) -> Scan:
     """Reads the time stamps of all pictures of a video file.
 
     Args:
       path: of the file.
+      stop: ends the reading when it is set.
 
     Returns:
       See `Scan`.
@@ -101,6 +112,7 @@ def scan(path: str | os.PathLike) -> Scan:
     Raises:
       InputError: no video that features can be made of; the message says what to do.
       OSError: it cannot be read.
+      StoppedError: `stop` was set.
     """
     av, path = import_av(), Path(path)
     size = path.stat().st_size
@@ -114,6 +126,7 @@ def scan(path: str | os.PathLike) -> Scan:
         stamps, undated, end, cut = [], 0, 0.0, False
         try:
             for packet in container.demux():
+                check_stop(stop)
                 if packet.size == 0:
                     continue
                 when = packet.pts if packet.pts is not None else packet.dts
@@ -291,6 +304,9 @@ def decode(
     Yields:
       [224, columns, 3] uint8 in the order blue, green, red. Fewer than wanted if the file cannot be
       decoded to its end.
+
+    Raises:
+      StoppedError: `stop` was set.
     """
     todo = scanned.stamps[np.asarray(wanted, np.int64)]
     if not len(todo):
@@ -298,8 +314,7 @@ def decode(
     row, fitted = 0, None
     previous: VideoFrame | None = None
     for frame in _frames(scanned, todo, damage):
-        if stop is not None and stop.is_set():
-            return
+        check_stop(stop)
         stamp = frame.pts
         if stamp is None:
             continue

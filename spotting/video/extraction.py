@@ -22,7 +22,7 @@ import numpy as np
 
 from spotting.base.errors import InputError
 from spotting.video import choice, decoding, weights
-from spotting.video.decoding import Damage, Scan
+from spotting.video.decoding import Damage, Scan, StoppedError, check_stop
 from spotting.video.folders import PartialRows, has_parts, hold
 from spotting.video.halves import Half, check_half
 from spotting.video.network import FRAME_RATE, FeatureNetwork
@@ -32,7 +32,6 @@ DTYPES = ("float32", "float16")
 
 _QUEUED_BATCHES = 4
 _PATIENCE = 0.2  # seconds between looks at whether to stop
-_LAST_WAIT = 5.0  # seconds
 _PACKAGES = ("spotting", "av", "jax", "numpy")
 
 Log = Callable[[str], None]
@@ -340,33 +339,37 @@ class _Decoders:
         return event
 
     def stop(self) -> None:
-        """Ends the threads and waits for them, but not for the scan of a long file."""
+        """Ends the threads and waits for them: FFmpeg must not run while Python ends."""
         self._stop.set()
         for thread in self._threads:
             if thread.ident is not None:
-                thread.join(_LAST_WAIT)
+                thread.join()
 
     def _put(self, event: _Event | BaseException) -> None:
-        while not self._stop.is_set():
+        while True:
+            check_stop(self._stop)
             with contextlib.suppress(queue.Full):
                 self._queue.put(event, timeout=_PATIENCE)
                 return
 
     def _run(self) -> None:
-        while not self._stop.is_set():
-            with self._lock:
-                number, game = next(self._games, (-1, None))
-            if game is None:
-                return
-            error = None
-            try:
-                self._decode_game(number, game)
-            except InputError as reason:
-                error = reason
-            except BaseException as reason:
+        try:
+            while True:
+                with self._lock:
+                    number, game = next(self._games, (-1, None))
+                if game is None:
+                    return
+                error = None
+                try:
+                    self._decode_game(number, game)
+                except InputError as reason:
+                    error = reason
+                self._put(_GameEnd(number, error))
+        except StoppedError:
+            return
+        except BaseException as reason:
+            with contextlib.suppress(StoppedError):
                 self._put(reason)
-                return
-            self._put(_GameEnd(number, error))
 
     def _decode_game(self, number: int, game: Game) -> None:
         with hold(game.folder):
@@ -375,23 +378,20 @@ class _Decoders:
                 for work in self._plan(number, game, video, halves):
                     begun.append(work)
                     damage = self._decode_half(work)
-                    if self._stop.is_set():
-                        return
                     self._put(_HalfEnd(number, work, damage))
             # The folder is held until the last of its files is written.
             for work in begun:
                 while not work.written.wait(_PATIENCE):
-                    if self._stop.is_set():
-                        return
+                    check_stop(self._stop)
 
     def _plan(
         self, number: int, game: Game, video: Path, halves: Sequence[Half]
     ) -> list[_HalfWork]:
         """What is to be done for a video; all that can be refused is refused here."""
-        scanned = decoding.scan(video)
+        scanned = decoding.scan(video, self._stop)
         for note in scanned.notes:
             self._put(_Note(note))
-        hashed = weights.digest(video)
+        hashed = weights.digest(video, each_block=lambda: check_stop(self._stop))
         known = {(one.half, one.features): one for one in read_records(game.folder)}
         works = []
         for half in halves:

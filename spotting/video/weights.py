@@ -43,11 +43,22 @@ _BLOCK = 1 << 20
 _TIMEOUT = 30.0  # seconds
 
 
-def digest(path: str | os.PathLike, algorithm: str = "sha256") -> str:
-    """The hexadecimal digest of a file, read in blocks."""
+def digest(
+    path: str | os.PathLike,
+    algorithm: str = "sha256",
+    each_block: Callable[[], None] = lambda: None,
+) -> str:
+    """The hexadecimal digest of a file.
+
+    Args:
+      path: of the file.
+      algorithm: by hashlib's name.
+      each_block: is called for every MiB that is read; may raise to end it.
+    """
     hashed = hashlib.new(algorithm, usedforsecurity=False)
     with open(path, "rb") as file:
         while block := file.read(_BLOCK):
+            each_block()
             hashed.update(block)
     return hashed.hexdigest()
 
