@@ -331,7 +331,11 @@ def check_network(folder: Folder, name: str, report: Report) -> None:
         for rest, theirs in arrays.under(f"act_{size}_").items():
             layer = rest.removesuffix("_mean")
             ours = kept[layer]
-            ours = ours.mean((1, 2), np.float64) if rest.endswith("_mean") else _at(ours[:1], theirs.shape)
+            ours = (
+                ours.mean((1, 2), np.float64)
+                if rest.endswith("_mean")
+                else _at(ours[:1], theirs.shape)
+            )
             scale = np.abs(kept[layer]).max()
             bound = ACTIVATIONS_BOUND
             report.relative(f"{name}/act_{size}_{rest}", ours, theirs, bound, scale)
