@@ -8,6 +8,7 @@ COMMANDS = (
     "report",
     "evaluate",
     "predict",
+    "extract",
     "prepare",
     "tune",
     "fuse",

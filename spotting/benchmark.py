@@ -3,6 +3,7 @@
     python -m spotting.benchmark --config=configs/unet_resnet_pca.py
     python -m spotting.benchmark --all --dtype=bfloat16 --json=speed.json
     python -m spotting.benchmark --what=loader
+    python -m spotting.benchmark --what=extraction
 
 A row's network is measured in inference and in an epoch of training, plain, with SAM, and with SAM
 and mixup; then the displacement, suppression and scoring of a test split. Beside them stands what
@@ -34,7 +35,11 @@ ALL = ("unet_resnet_pca", "te_small_resnet_pca", "te_base_resnet_pca", "unet_com
 _FLAGS = cli.new_flags("The row to measure: a file of configs/.")
 flags.DEFINE_bool("all", False, "Measure all of the paper's networks.", flag_values=_FLAGS)
 flags.DEFINE_enum(
-    "what", "row", ["row", "loader"], "A row, or the streaming loader.", flag_values=_FLAGS
+    "what",
+    "row",
+    ["row", "loader", "extraction"],
+    "A row, the streaming loader, or features of videos.",
+    flag_values=_FLAGS,
 )
 flags.DEFINE_enum(
     "dtype",
@@ -53,6 +58,14 @@ def main() -> int:
         from spotting.benchmarks import loader as loader_benchmark
 
         loader_benchmark.benchmark("speed")
+        return 0
+    if _FLAGS.what == "extraction":
+        from spotting.benchmarks import extraction
+
+        figures = extraction.measure(_say)
+        print(extraction.describe(figures))
+        if _FLAGS.json:
+            write_json_atomic(_FLAGS.json, dataclasses.asdict(figures))
         return 0
     import jax
 

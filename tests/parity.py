@@ -15,6 +15,7 @@ sys.path.append(str(Path(__file__).parents[1]))  # for configs/, which is outsid
 
 import parity_arrays
 import parity_evaluation
+import parity_extraction
 import parity_models
 from parity_report import Folder, Report
 
@@ -36,6 +37,14 @@ CHECKS = (
     (r"train_[\w.]+\.npz", parity_models.check_training),
     (r"init_stats\.json", parity_models.check_initialisation),
     (r"soccernet_eval/expected\.json", parity_evaluation.check_evaluation),
+    (r"frame_choice\.json", parity_extraction.check_frame_choice),
+    (r"video_frames\.npz", parity_extraction.check_video_frames),
+    (r"resize\.npz", parity_extraction.check_resize),
+    (r"network\.npz", parity_extraction.check_network),
+    (r"resnet152_layers\.json", parity_extraction.check_layers),
+    (r"h5_layout\.json", parity_extraction.check_h5_layout),
+    (r"pca\.npz", parity_extraction.check_pca),
+    (r"average_512_TF2\.npz", parity_extraction.check_average),
 )
 
 SKIPS = (
@@ -43,6 +52,7 @@ SKIPS = (
     (r"postprocess\.npz/nms_linear_min.*", "soft NMS with a floor"),
     (r"targets\.npz/bias_init.*", "initial bias of the head"),
     (r"soccernet_eval/expected\.json/spivak_full_pipeline/.*", "truths placed by gameTime"),
+    (r"frame_choice\.json/videos/.*/cases/whole_resize/.*", "resize to a square, without a crop"),
 )
 
 

@@ -1,0 +1,257 @@
+"""Makes features of videos: the input of training and of `predict`.
+
+Examples:
+
+  python -m spotting.extract --video=match.mkv --output=features \\
+      --halves=0:05:12-0:51:40,1:07:03-1:55:00
+  python -m spotting.extract --video=SoccerNet --name='*_224p.mkv' --output=features \\
+      --features=ResNET_TF2_PCA512
+  python -m spotting.extract --video=SoccerNet --output=features --shard=0/8
+
+writes <output>/<game>/{half}_{features}.npy, two rows a second, and extraction.json beside them. A
+video named 1_... or 2_... is that half of the game that its folder is named after; any other is a
+game by itself, whose halves --halves gives (the whole video is half 1 without it). What is there
+already is kept; the same command resumes what was interrupted.
+
+Features: EfficientNetLite0 needs no download. ResNET_TF2 and ResNET_TF2_PCA512 are SoccerNet's:
+they need Keras's weights and SoccerNet's projection, which are downloaded unless --weights and
+--pca give them.
+"""
+
+import signal
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, NamedTuple
+
+from spotting.base import cli
+from spotting.base.errors import InputError
+
+if TYPE_CHECKING:
+    from spotting.video import Game, HalfRecord, Progress
+
+SUFFIXES = (".mkv", ".mp4", ".ts", ".mov", ".avi", ".m4v", ".mpg", ".mpeg", ".webm", ".mts")
+"""Of the files that are videos when a folder is given."""
+
+_TERMINATED = 143
+
+
+def main() -> int:
+    """Reads the command line."""
+    parser = cli.Parser("python -m spotting.extract", __doc__)
+    add = parser.add_argument
+    add("--video", nargs="+", action="extend", metavar="PATH", help="videos, or folders of them")
+    list_help = "lines VIDEO<tab>HALVES<tab>GAME; the last two may be left out"
+    add("--list", type=Path, metavar="FILE", help=list_help)
+    add("--name", default="*", metavar="GLOB", help="which files of a folder, e.g. '*_224p.mkv'")
+    add("--output", type=Path, required=True, metavar="DIR", help="folder for the features")
+    add("--game", help="what to call the game of a single video; default: the file's name")
+    add("--halves", metavar="START-END,...", help="places of the halves in a single video")
+    add("--features", default="EfficientNetLite0", help="default: EfficientNetLite0")
+    add("--weights", metavar="FILE", help="the network's weights; default: the published ones")
+    add("--pca", metavar="PATH", help="folder of pca_512_TF2.pkl and average_512_TF2.pkl, or .npz")
+    add("--dtype", default="float32", help="of the files, float32 (default) or float16")
+    add("--precision", default="float32", help="of the computation, float32 (default) or bfloat16")
+    rule_help = "how pictures are chosen: by their timestamps (default), or as soccernet counts"
+    add("--rule", default="timestamps", help=rule_help)
+    channels_help = "colours of ResNet's input: as soccernet has them (default), or imagenet"
+    add("--channels", default="soccernet", help=channels_help)
+    width_help = "columns of pictures of odd width: 224 (default), or 225 as SoccerNet has"
+    add("--odd-width", type=int, default=224, help=width_help)
+    add("--batch", type=int, default=0, help="pictures per device; default: 8 on a CPU, else 64")
+    add("--decoders", type=int, default=1, help="videos that are decoded at once; default 1")
+    add("--shard", default="0/1", metavar="I/N", help="every Nth game from number I (0..N-1) on")
+    add("--overwrite", action="store_true", help="replace features that were made otherwise")
+    return extract(parser.parse_args())
+
+
+def extract(arguments: Namespace) -> int:
+    """Extracts features as the command line says; returns the exit status."""
+    from spotting import video
+    from spotting.base.logs import ProgressLine, log
+
+    games = find_games(arguments)
+    options = video.Options(
+        rule=arguments.rule,
+        dtype=arguments.dtype,
+        columns=arguments.odd_width,
+        overwrite=arguments.overwrite,
+        decoders=arguments.decoders,
+    )
+    if arguments.batch < 0:
+        raise InputError(f"--batch={arguments.batch}: at least 1")
+    games = take_shard(games, arguments.shard)
+    if not games:
+        log(f"--shard={arguments.shard}: no games for this shard")
+        return 0
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    network = video.load_network(
+        arguments.features,
+        arguments.weights,
+        arguments.pca,
+        arguments.precision,
+        arguments.channels,
+        arguments.batch,
+        log,
+    )
+    line = ProgressLine()
+    failed = 0
+    signal.signal(signal.SIGTERM, _terminate)
+    for result in video.extract_games(
+        games, network, options, log, lambda state: line.show(describe_progress(state))
+    ):
+        if result.error is not None:
+            if len(games) == 1:
+                raise result.error
+            failed += 1
+            log(f"error: {result.error}")
+            continue
+        for record in sorted(result.records, key=lambda one: one.half):
+            print(describe_record(result.game.folder, record), flush=True)
+    if failed:
+        log(f"{failed} of {len(games)} games failed")
+    return int(failed > 0)
+
+
+def find_games(arguments: Namespace) -> list["Game"]:
+    """The games that a command line names, in the order of their folders.
+
+    Raises:
+      InputError: no videos, some that are not there, or two for the same half.
+    """
+    from spotting.video import Game, Half, parse_halves
+    from spotting.video.halves import half_of_file
+
+    entries = [
+        _Entry(path, root)
+        for text in arguments.video or ()
+        for path, root in _expand(text, arguments.name)
+    ]
+    if arguments.list:
+        entries += _read_list(arguments.list)
+    if not entries:
+        raise InputError("no videos: give --video=PATH or --list=FILE; see --help")
+    if len(entries) > 1 and (arguments.halves or arguments.game):
+        raise InputError(
+            "--halves and --game are for a single video; --list=FILE gives them for many"
+        )
+    found: dict[str, dict[int, Path]] = {}
+    places: dict[str, tuple[Path, tuple[Half, ...]]] = {}
+    for path, root, halves_text, name in entries:
+        halves_text, name = halves_text or arguments.halves or "", name or arguments.game or ""
+        number = None if halves_text else half_of_file(path)
+        if number is None:
+            name = name or _relative(path.with_suffix(""), root)
+            if name in places or name in found:
+                raise InputError(f"{path}: there is another video of the game {name}")
+            halves = parse_halves(halves_text) if halves_text else (Half(1),)
+            places[name] = (path, halves)
+            continue
+        name = name or _relative(path.resolve().parent, root and root.resolve())
+        in_game = found.setdefault(name, {})
+        if number in in_game or name in places:
+            other = in_game.get(number, path)
+            raise InputError(
+                f"{path}: half {number} of {name} is in {other.name}, too; choose with "
+                "--name='*_224p.mkv'"
+            )
+        in_game[number] = path
+    games = [Game(arguments.output / name, (entry,)) for name, entry in places.items()]
+    for name, files in found.items():
+        videos = tuple((path, (Half(number),)) for number, path in sorted(files.items()))
+        games.append(Game(arguments.output / name, videos))
+    return sorted(games, key=lambda game: game.folder)
+
+
+def take_shard(games: Sequence["Game"], text: str) -> list["Game"]:
+    """Every Nth game from number I on, of --shard=I/N; InputError if that is no shard."""
+    first, slash, count = text.partition("/")
+    if not (slash and first.isdecimal() and count.isdecimal() and int(first) < int(count)):
+        raise InputError(f"--shard={text}: write I/N with I from 0 to N-1, e.g. 0/8")
+    return list(games[int(first) :: int(count)])
+
+
+def describe_progress(state: "Progress") -> str:
+    """How far an extraction is, in one line."""
+    from spotting.base.logs import duration
+    from spotting.video import FRAME_RATE
+
+    text = f"extracting: game {min(state.games_done + 1, state.games)}/{state.games}, "
+    text += f"{state.rows_done:,}/{state.rows:,} rows"
+    if speed := state.rows_per_second:
+        text += f", {speed:.1f} frames/s ({speed / FRAME_RATE:.1f} times as fast as played)"
+        text += f", {duration((state.rows - state.rows_done) / speed)} left"
+        if state.games_planned < state.games:
+            text += f" for the {state.games_planned} games looked at"
+    return text
+
+
+def describe_record(folder: Path, record: "HalfRecord") -> str:
+    """What became of a half, in one line."""
+    from spotting.video.decoding import clock
+
+    return (
+        f"{folder / record.file}: {record.rows:,} rows of {record.dim}, from {record.video} "
+        f"{clock(record.start)} to {clock(record.end)}"
+    )
+
+
+class _Entry(NamedTuple):
+    """A video that was asked for, and the folder in which it was found."""
+
+    path: Path
+    root: Path | None = None
+    halves: str = ""
+    game: str = ""
+
+
+def _expand(text: str, pattern: str) -> list[tuple[Path, Path | None]]:
+    """The videos below a folder, with that folder; or the one file."""
+    path = Path(text)
+    if not path.is_dir():
+        if not path.exists():
+            raise InputError(f"{path}: no such video")
+        return [(path, None)]
+    files = sorted(
+        file
+        for file in path.rglob(pattern)
+        if file.is_file() and file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+    )
+    if not files:
+        raise InputError(f"{path}: no videos in it that are named {pattern}")
+    return [(file, path) for file in files]
+
+
+def _read_list(path: Path) -> list[_Entry]:
+    entries = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        fields = [field.strip() for field in line.split("\t")]
+        if len(fields) > 3:
+            raise InputError(f"{path}: line {number}: more than VIDEO, HALVES and GAME")
+        video = path.parent / fields[0]
+        if not video.is_file():
+            raise InputError(f"{path}: line {number}: {video}: no such video")
+        fields += [""] * (3 - len(fields))
+        entries.append(_Entry(video, None, fields[1], fields[2]))
+    return entries
+
+
+def _relative(path: Path, root: Path | None) -> str:
+    """A game's name: its path below the folder that was given, or its own name."""
+    if root is not None and path != root and path.is_relative_to(root):
+        return path.relative_to(root).as_posix()
+    return path.name
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    """Ends the program as a batch system asks; what was computed is kept on the way out."""
+    print("terminated; run the same command again to resume", file=sys.stderr)
+    raise SystemExit(_TERMINATED)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,34 @@
+"""Phase 1 of the paper: from a match's video to rows of features, two per second.
+
+`extract_video` writes files of features, `stream_rows` yields rows while a video is coming in, both
+with a network from `load_network`. Nothing here knows of runs or configs.
+"""
+
+from spotting.video.extraction import (
+    Game,
+    Options,
+    Progress,
+    extract_games,
+    extract_video,
+    stream_rows,
+)
+from spotting.video.halves import Half, parse_halves
+from spotting.video.network import FEATURES, FRAME_RATE, FeatureNetwork, load_network
+from spotting.video.record import HalfRecord, read_records
+
+__all__ = [
+    "FEATURES",
+    "FRAME_RATE",
+    "FeatureNetwork",
+    "Game",
+    "Half",
+    "HalfRecord",
+    "Options",
+    "Progress",
+    "extract_games",
+    "extract_video",
+    "load_network",
+    "parse_halves",
+    "read_records",
+    "stream_rows",
+]
