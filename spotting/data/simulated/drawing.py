@@ -7,7 +7,10 @@ ray says which texel it shows. People are figures of a few capsules, kept as mas
 each pose and size. Nothing that is written, no score and no clock, is in the picture.
 """
 
+import dataclasses
 import functools
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -47,7 +50,8 @@ _PERSON_HEIGHT = 1.85
 _OUT_OF_FOCUS = 8  # a close-up's background has one pixel of 8 in each direction
 
 
-class Camera(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Camera:
     """A pinhole camera that is not tilted sideways.
 
     Attributes:
@@ -62,19 +66,28 @@ class Camera(NamedTuple):
     focal: float
     close: bool = False
 
+    @functools.cached_property
     def axes(self) -> np.ndarray:
         """Unit vectors [3, 3] to the right, up and forward."""
-        forward = np.asarray(self.target, float) - self.position
-        forward /= np.linalg.norm(forward)
-        right = np.array([forward[1], -forward[0], 0.0])
-        right /= np.linalg.norm(right)
-        return np.stack([right, np.cross(right, forward), forward])
+        x, y, z = (self.target - self.position).tolist()
+        ground = math.hypot(x, y)
+        whole = math.hypot(ground, z)
+        right = (y / ground, -x / ground, 0.0)
+        up = (-x * z / (ground * whole), -y * z / (ground * whole), ground / whole)
+        return np.array([right, up, (x / whole, y / whole, z / whole)])
+
+    @functools.cached_property
+    def distance(self) -> float:
+        """Metres to the target."""
+        return math.dist(self.position, self.target)
 
     def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Column, row and depth in metres, each [...], of points [..., 3]."""
-        right, up, depth = np.moveaxis((points - self.position) @ self.axes().T, -1, 0)
+        seen = (points - self.position) @ self.axes.T
+        depth = seen[..., 2]
         scale = self.focal / np.maximum(depth, 0.1)
-        return PICTURE_WIDTH / 2 + scale * right, PICTURE_HEIGHT / 2 - scale * up, depth
+        columns = PICTURE_WIDTH / 2 + scale * seen[..., 0]
+        return columns, PICTURE_HEIGHT / 2 - scale * seen[..., 1], depth
 
 
 class Stadium(NamedTuple):
@@ -275,91 +288,90 @@ def _stands(rng: np.random.Generator, kits: np.ndarray) -> np.ndarray:
 def _background(stadium: Stadium, camera: Camera, moment: Moment, step: int) -> np.ndarray:
     """The picture without people; one pixel of `step` in each direction."""
     height, width = PICTURE_HEIGHT // step, -(-PICTURE_WIDTH // step)
-    right, up, forward = camera.axes().astype(np.float32)
+    right, up, forward = camera.axes
     across = (np.arange(width, dtype=np.float32) + 0.5) * step - PICTURE_WIDTH / 2
-    upward = PICTURE_HEIGHT / 2 - (np.arange(height, dtype=np.float32) + 0.5) * step
-    # A pixel's ray is base[row] + across[column] * right; without a roll its fall depends on the
-    # row alone, and so does the distance to the ground.
+    upward = PICTURE_HEIGHT / 2 - (np.arange(height) + 0.5) * step
+    # A pixel's ray is base[row] + across[column] * right. `right` is level, so that the fall of a
+    # ray, and with it the distance to the ground, depends on the row alone.
     base = camera.focal * forward + upward[:, None] * up
-    px, py, pz = (float(value) for value in camera.position)
-    fall = np.minimum(base[:, 2], -1e-3)
-    distance = np.where(base[:, 2] < -1e-3, pz / -fall, 1e4)
-    distance = np.minimum(distance, 1e4)
-    x = (px + distance * base[:, 0])[:, None] + (distance * right[0])[:, None] * across
-    y = (py + distance * base[:, 1])[:, None] + (distance * right[1])[:, None] * across
+    distance = np.where(base[:, 2] < -1e-2, camera.position[2] / -np.minimum(base[:, 2], -1e-2), 1e4)
+    begin = camera.position[:2] + distance[:, None] * base[:, :2]  # at across = 0
+    slope = distance[:, None] * right[:2]
+    ends = begin[:, None] + slope[:, None] * across[[0, -1], None]  # [height, 2, 2]
+
     rows, columns = stadium.ground.shape
-    column = ((x + _GROUND_HALF[0]) * _GROUND_SCALE).astype(np.int32)
-    row = ((y + _GROUND_HALF[1]) * _GROUND_SCALE).astype(np.int32)
-    np.clip(column, 0, columns - 1, out=column)
-    np.clip(row, 0, rows - 1, out=row)
+    texel = ((begin + _GROUND_HALF) * _GROUND_SCALE).astype(np.float32)
+    texel_slope = (slope * _GROUND_SCALE).astype(np.float32)
+    column = (texel[:, :1] + texel_slope[:, :1] * across).astype(np.int32)
+    row = (texel[:, 1:] + texel_slope[:, 1:] * across).astype(np.int32)
+    beyond = (np.abs(ends) >= _GROUND_HALF).any(axis=(1, 2))
+    if beyond.any():
+        some = slice(np.argmax(beyond), height - np.argmax(beyond[::-1]))
+        np.clip(column[some], 0, columns - 1, out=column[some])
+        np.clip(row[some], 0, rows - 1, out=row[some])
     row *= columns
     row += column
     picture = stadium.ground.ravel().take(row)
 
     # Rays that reach a stand before the ground: those of the upper rows.
-    outside = (np.abs(x[:, [0, -1]]) > STAND_X).any(axis=1) | (y[:, [0, -1]] > STAND_Y).any(axis=1)
-    if outside.any():
-        last = int(np.flatnonzero(outside)[-1]) + 1
-        picture[:last] = _with_stands(
-            stadium, moment, picture[:last], x[:last], y[:last], base[:last], across, right,
-            (px, py, pz),
+    behind = (np.abs(ends[..., 0]) > STAND_X) | (ends[..., 1] > STAND_Y)
+    if behind.any():
+        last = height - int(np.argmax(behind.any(axis=1)[::-1]))
+        rays = base[:last].astype(np.float32)
+        ray_x = rays[:, :1] + np.float32(right[0]) * across
+        ray_y = rays[:, 1:2] + np.float32(right[1]) * across
+        upper = picture[:last]
+        stands, there = _stands_behind(
+            stadium, moment, camera.position.tolist(), ray_x, ray_y, rays[:, 2:]
         )
+        np.copyto(upper, stands, where=there)
     return picture
 
 
-def _with_stands(
+def _stands_behind(
     stadium: Stadium,
     moment: Moment,
-    picture: np.ndarray,
-    x: np.ndarray,
-    y: np.ndarray,
-    base: np.ndarray,
-    across: np.ndarray,
-    right: np.ndarray,
-    position: tuple[float, float, float],
-) -> np.ndarray:
+    position: Sequence[float],
+    ray_x: np.ndarray,
+    ray_y: np.ndarray,
+    ray_z: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """What rays meet of the three stands, and whether they do so above the ground; both [H, W]."""
     px, py, pz = position
-    ray_x = base[:, :1] + right[0] * across
-    ray_y = base[:, 1:2] + right[1] * across
-    to_side = (STAND_Y - py) / np.maximum(ray_y, 1e-3)
-    to_end = (np.copysign(np.float32(STAND_X), ray_x) - px) / np.where(
-        np.abs(ray_x) < 1e-3, np.float32(1e-3), ray_x
+    to_side = (STAND_Y - py) / np.maximum(ray_y, np.float32(1e-3))
+    to_end = (STAND_X - np.copysign(np.float32(px), px * ray_x)) / np.maximum(
+        np.abs(ray_x), np.float32(1e-3)
     )
-    at_side = to_side < to_end
-    distance = np.where(at_side, to_side, to_end)
-    z = pz + distance * base[:, 2:]
-    along = np.where(at_side, px + distance * ray_x, py + distance * ray_y + 77)
+    distance = np.minimum(to_side, to_end)
+    z = pz + distance * ray_z
+    along = np.where(to_side < to_end, px + distance * ray_x, py + distance * ray_y + 77)
     level = min(3, int(4 * moment.excitement))
     _, rows, columns = stadium.stands.shape
     column = ((along + 2 * _STAND_LENGTH) * _STAND_SCALE).astype(np.int32) % columns
     row = (z * _STAND_SCALE).astype(np.int32)
     if level:  # people jump, each with a beat of their own
         beat = np.arange(columns) // 4 * 2.4 + 9 * moment.time
-        jump = np.rint(1.2 * level / 2 * np.sin(beat)).astype(np.int32)
-        row -= np.where(z > BOARD_HEIGHT + 1, jump[column], 0)
+        jump = np.rint(0.6 * level * np.sin(beat)).astype(np.int32)
+        row -= jump[column] * (z > BOARD_HEIGHT + 1)
     np.clip(row, 0, rows - 1, out=row)
-    stands = stadium.stands[level].ravel().take(row * columns + column)
+    row *= columns
+    row += column
+    stands = stadium.stands[level].ravel().take(row)
     stands[z > ROOF_HEIGHT] = stadium.sky
-    on_ground = (np.abs(x) <= STAND_X) & (y <= STAND_Y) & (z <= 0)
-    return np.where(on_ground, picture, stands)
+    return stands, z > 0
 
 
 def _defocus(small: np.ndarray) -> np.ndarray:
-    """A small picture at full size, linear in between: two matrix products."""
-    height, width = small.shape
-    down = _interpolation(height, PICTURE_HEIGHT)
-    across = _interpolation(width, PICTURE_WIDTH)
+    """A small picture at full size, linear in between."""
     values = channels(small).astype(np.float32)
-    rows = (down @ values.reshape(height, -1)).reshape(PICTURE_HEIGHT, width, 4)
-    full = np.einsum("hwc,vw->hvc", rows, across, optimize=True)
-    return np.ascontiguousarray(full.astype(np.uint8)).view(np.uint32)[..., 0]
-
-
-@functools.cache
-def _interpolation(few: int, many: int) -> np.ndarray:
-    place = np.clip((np.arange(many) + 0.5) / _OUT_OF_FOCUS - 0.5, 0, few - 1)
-    weights = np.maximum(0, 1 - np.abs(place[:, None] - np.arange(few)))
-    return weights.astype(np.float32)
+    for axis, many in ((0, PICTURE_HEIGHT), (1, PICTURE_WIDTH)):
+        few = values.shape[axis]
+        place = np.clip((np.arange(many) + 0.5) / _OUT_OF_FOCUS - 0.5, 0, few - 1)
+        before = np.minimum(place.astype(int), few - 2)
+        share = (place - before).astype(np.float32).reshape((-1, 1, 1) if axis == 0 else (-1, 1))
+        step = np.diff(values, axis=axis)
+        values = values.take(before, axis) + share * step.take(before, axis)
+    return values.astype(np.uint8).view(np.uint32)[..., 0]
 
 
 # ---------------------------------------------------------------------------------------------
@@ -367,61 +379,71 @@ def _interpolation(few: int, many: int) -> np.ndarray:
 # ---------------------------------------------------------------------------------------------
 
 
-def _goal_segments() -> tuple[np.ndarray, np.ndarray]:
-    """Nets and frames as line segments [S, 2, 3]."""
-    w, h, x0, deep = GOAL_WIDTH / 2, GOAL_HEIGHT, HALF_PITCH[0], 2.0
-    net, frame = [], []
+_WHITE = int(pack(np.array([240.0, 240.0, 240.0])))
+
+
+def _goal_segments() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The goal at +x: line segments [S, 2, 3], their widths in metres and their colours, [S]."""
+    w, h, x, deep = GOAL_WIDTH / 2, GOAL_HEIGHT, HALF_PITCH[0], 2.0
+    net = []
     for y in np.linspace(-w, w, 13):
-        net.append([(x0 + deep, y, 0), (x0 + 0.8, y, h)])
-        net.append([(x0 + 0.8, y, h), (x0, y, h)])
+        net += [[(x + deep, y, 0), (x + 0.8, y, h)], [(x + 0.8, y, h), (x, y, h)]]
     for z in np.linspace(0, h, 6):
-        back = x0 + deep - 1.2 * z / h
+        back = x + deep - 1.2 * z / h
         net.append([(back, -w, z), (back, w, z)])
-        net += [[(x0, y, z), (back, y, z)] for y in (-w, w)]
-    frame += [[(x0, y, 0), (x0, y, h)] for y in (-w, w)]
-    frame.append([(x0, -w, h), (x0, w, h)])
-    mirrored = [[(-x, y, z) for x, y, z in segment] for segment in net]
-    return np.array(net + mirrored), np.array(
-        frame + [[(-x, y, z) for x, y, z in segment] for segment in frame]
+        net += [[(x, y, z), (back, y, z)] for y in (-w, w)]
+    frame = [[(x, y, 0), (x, y, h)] for y in (-w, w)] + [[(x, -w, h), (x, w, h)]]
+    flags = [[(x, y, 0), (x, y, 1.5)] for y in (-HALF_PITCH[1], HALF_PITCH[1])]
+    counts = len(net), len(frame), len(flags)
+    colours = pack(np.array([(170.0, 178, 172), (240, 240, 240), (240, 210, 40)]))
+    return (
+        np.array([*net, *frame, *flags]),
+        np.repeat([0.0, 0.12, 0.1], counts),
+        np.repeat(colours, counts),
     )
 
 
-_NET, _FRAME = _goal_segments()
-_FLAGS = np.array(
-    [
-        [(sx * HALF_PITCH[0], sy * HALF_PITCH[1], 0), (sx * HALF_PITCH[0], sy * HALF_PITCH[1], 1.5)]
-        for sx in (-1, 1)
-        for sy in (-1, 1)
-    ]
-)
-_WHITE = int(pack(np.array([240.0, 240.0, 240.0])))
-_NET_COLOUR = int(pack(np.array([170.0, 178.0, 172.0])))
-_FLAG_COLOUR = int(pack(np.array([240.0, 210.0, 40.0])))
+_GOAL = _goal_segments()
 
 
 def _draw_goals(picture: np.ndarray, camera: Camera) -> None:
-    for segments, colour in ((_NET, _NET_COLOUR), (_FRAME, _WHITE), (_FLAGS, _FLAG_COLOUR)):
-        _draw_segments(picture, camera, segments, colour, thick=colour != _NET_COLOUR)
+    segments, widths, colours = _GOAL
+    for end in (-1, 1):
+        sides = np.array([(end * HALF_PITCH[0], y, 0) for y in (-HALF_PITCH[1], 0, HALF_PITCH[1])])
+        column, _, depth = camera.project(sides)
+        seen = (column > -40) & (column < PICTURE_WIDTH + 40) & (depth > 1)
+        if seen.any():
+            _draw_segments(picture, camera, segments * [end, 1, 1], widths, colours)
 
 
 def _draw_segments(
-    picture: np.ndarray, camera: Camera, segments: np.ndarray, colour: int, thick: bool
+    picture: np.ndarray,
+    camera: Camera,
+    segments: np.ndarray,
+    widths: np.ndarray,
+    colours: np.ndarray,
 ) -> None:
     column, row, depth = camera.project(segments)
-    # Only those that are wholly in front of the camera, and not far out of the picture.
-    near = (depth > 1).all(axis=1) & (np.abs(column - PICTURE_WIDTH / 2) < 2000).all(axis=1)
-    near &= (column.max(axis=1) >= 0) & (column.min(axis=1) < PICTURE_WIDTH)
-    if not near.any():
+    # Only those that are wholly in front of the camera and at least partly in the picture.
+    seen = depth.min(axis=1) > 1
+    seen &= (column.max(axis=1) >= 0) & (column.min(axis=1) < PICTURE_WIDTH)
+    if not seen.any():
         return
-    column, row = column[near], row[near]
+    column, row, colours = column[seen], row[seen], colours[seen]
+    widths = np.maximum(1, np.rint(widths[seen] * camera.focal / depth[seen].mean(axis=1)))
     longest = max(np.ptp(column, axis=1).max(), np.ptp(row, axis=1).max())
     share = np.linspace(0, 1, int(min(longest, 1500)) + 2)
-    u = (column[:, :1] + (column[:, 1:] - column[:, :1]) * share).astype(np.int32).ravel()
-    v = (row[:, :1] + (row[:, 1:] - row[:, :1]) * share).astype(np.int32).ravel()
-    width = max(1, round(0.12 * camera.focal / float(depth[near].mean()))) if thick else 1
-    for du in range(width):
-        inside = (u + du >= 0) & (u + du < PICTURE_WIDTH) & (v >= 0) & (v < PICTURE_HEIGHT)
-        picture[v[inside], u[inside] + du] = colour
+    u = (column[:, :1] + (column[:, 1:] - column[:, :1]) * share).astype(np.int32)
+    v = (row[:, :1] + (row[:, 1:] - row[:, :1]) * share).astype(np.int32)
+    for aside in range(int(widths.max())):
+        wide = widths > aside
+        _put(picture, u[wide] + aside, v[wide], colours[wide, None])
+
+
+def _put(picture: np.ndarray, u: np.ndarray, v: np.ndarray, colours: np.ndarray | int) -> None:
+    """Sets the pixels in columns `u` and rows `v` that are in the picture."""
+    inside = (u >= 0) & (u < PICTURE_WIDTH) & (v >= 0) & (v < PICTURE_HEIGHT)
+    picture[v[inside], u[inside]] = np.broadcast_to(colours, u.shape)[inside]
 
 
 def _draw_shadows(
@@ -458,7 +480,7 @@ def _draw_people(
     feet = np.concatenate([moment.people, np.zeros((NUM_PEOPLE, 1))], axis=1)
     column, row, depth = camera.project(feet)
     sizes = camera.focal * _PERSON_HEIGHT / np.maximum(depth, 1)
-    nearest = 0.55 * np.linalg.norm(np.asarray(camera.target) - camera.position)
+    nearest = 0.55 * camera.distance
     speed = np.hypot(*moment.velocity.T)
     strides = moment.time * np.where(speed > 4, 1.6, 1.0) + np.arange(NUM_PEOPLE) * 0.37
     step = np.where(speed > 1.0, (strides * 6).astype(int) % 6, -1)
@@ -490,13 +512,12 @@ def _draw_ball(picture: np.ndarray, camera: Camera, ball: np.ndarray, nearest: f
     column, row, depth = camera.project(ball + [0, 0, 0.12])
     if depth < nearest:
         return
-    radius = max(1.05, 0.16 * camera.focal / float(depth))
+    # Small, it is drawn larger than it is, as lines are.
+    radius = max(1.05, (0.12 if camera.close else 0.16) * camera.focal / float(depth))
     reach = int(radius) + 1
     v, u = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     disc = u * u + v * v <= radius * radius
-    rows, columns = v[disc] + int(row), u[disc] + int(column)
-    inside = (rows >= 0) & (rows < PICTURE_HEIGHT) & (columns >= 0) & (columns < PICTURE_WIDTH)
-    picture[rows[inside], columns[inside]] = int(_WHITE)
+    _put(picture, u[disc] + int(column), v[disc] + int(row), _WHITE)
 
 
 # ---------------------------------------------------------------------------------------------
