@@ -33,7 +33,7 @@ FRAME_RATE = RATE
 """Of the video: a picture for each step of the motion. Features take 2 a second of them; 10 are
 enough for people to see what happens, and cost two fifths of what 25 would."""
 
-View = Literal["close-up", "replay", "crowd"]
+View = Literal["close-up", "pitch side", "crowd", "replay"]
 
 
 class Cut(NamedTuple):
@@ -69,6 +69,13 @@ CUTS: Mapping[str, Sequence[Cut]] = {
         Cut("replay", 0.3, (8, 9), (6, 8)),
     ),
     "final whistle": (Cut("close-up", 0.5, (2, 3), (3, 4)),),
+    # Before a restart, to whom everybody waits for.
+    "Kick-off": (Cut("close-up", 0.3, (-7, -6), (2, 3)),),
+    "Throw-in": (Cut("close-up", 0.15, (-3.5, -3), (1.6, 2.2)),),
+    "Corner": (Cut("pitch side", 0.7, (-5.5, -4.5), (2.5, 3.5)),),
+    "Direct free-kick": (Cut("pitch side", 0.6, (-5.5, -4.5), (2.5, 3.5)),),
+    "Indirect free-kick": (Cut("close-up", 0.3, (-4.5, -4), (2, 2.6)),),
+    "goal kick": (Cut("close-up", 0.4, (-5, -4), (2, 3)),),
     "cutaway": (Cut("close-up", 0.7, (0, 0), (2, 3.5)), Cut("crowd", 1.0, (0, 0), (2, 3.5))),
 }
 """What the director may show after each action, the likelier of two that overlap first."""
@@ -76,8 +83,18 @@ CUTS: Mapping[str, Sequence[Cut]] = {
 DISTRACTORS: Mapping[str, float] = {"chant": 0.35, "cutaway": 0.25, "duel": 0.5}
 """Actions at any time, whatever is being played: how many in a minute."""
 
+ZOOM: Mapping[str, tuple[float, float, float]] = {
+    "Kick-off": (46, -6, 2.5),
+    "Throw-in": (22, -4, 0.8),
+    "Corner": (30, -4, 2),
+    "Direct free-kick": (26, -5, 0.8),
+    "Indirect free-kick": (28, -4, 0.8),
+    "Foul": (22, 1, 4),
+}
+"""Around some actions the main camera shows so many metres in width, from and to so many seconds."""
+
 BACK_IN_TIME = 0.85
-"""Probability that a cut ends before play goes on."""
+"""Probability that the director is back before play goes on, and does not miss it."""
 
 REPLAY_SPEED = 0.5
 REPLAY_LEAD = 3.5
@@ -143,8 +160,9 @@ class Broadcast:
         return next((shot for shot in self.shots if shot.begin <= time < shot.end), None)
 
     def is_live(self, time: float) -> bool:
-        """Whether the main camera shows what happens at this time."""
-        return self.shot_at(time) is None
+        """Whether a camera with a view of the pitch shows what happens at this time."""
+        shot = self.shot_at(time)
+        return shot is None or shot.view == "pitch side"
 
     def pictures(self, stadium: Stadium) -> Iterator[np.ndarray]:
         """Draws the half, frame after frame, as packed pixels (see `drawing`)."""
@@ -181,11 +199,13 @@ class Broadcast:
         if shot.view == "crowd":
             seats = np.array([40 * shot.bearing + 1.5 * since, drawing.STAND_Y, 6.0])
             return _aim(self.position, seats, shot.size)
-        target = self.target[frame] * [1, 1, 0]
-        target = 0.4 * target + 0.6 * np.append(moment.ball[:2], 0.8)
-        if shot.bearing > 0:
-            place = np.array([np.sign(target[0]) * 34, -46.0, 7.0])
-        else:
+        target = 0.4 * self.target[frame] + 0.6 * np.append(moment.ball[:2], 0.8)
+        place = np.array([np.sign(target[0]) * 34, -46.0, 7.0])
+        if shot.view == "pitch side":
+            box = np.array([np.sign(target[0]) * 42, 0, 0]) - target
+            target += box * min(4 / np.linalg.norm(box), 1)
+            place[2] = 3.0
+        elif shot.bearing < 0:
             place = self.position
         return _aim(place, target, shot.size)
 
@@ -195,7 +215,7 @@ def plan_broadcast(play: Play, rng: np.random.Generator) -> Broadcast:
     shown = copy.copy(play)
     shown.actions = sorted([*play.actions, *_distractors(play.time, rng)])
     motion = move_players(shown, rng)
-    position = np.array([rng.uniform(-4, 4), -rng.uniform(64, 74), rng.uniform(16, 23)])
+    position = np.array([rng.uniform(-2, 2), -rng.uniform(66, 72), rng.uniform(17, 21)])
     target, focal = _follow(motion, shown, position, rng)
     colours = drawing.pack(rng.uniform(30, 230, (2, 3)))
     return Broadcast(motion, _direct(shown, motion, rng), position, target, focal, colours)
@@ -219,14 +239,19 @@ def _direct(play: Play, motion: Motion, rng: np.random.Generator) -> tuple[Shot,
             bearing = rng.uniform(-1, 1)
             size = {
                 "close-up": rng.uniform(1.3, 2.5),
-                "replay": rng.uniform(20, 27),
+                "replay": rng.uniform(18, 24),
+                "pitch side": rng.uniform(13, 18),
                 "crowd": rng.uniform(22, 32),
             }[cut.view]
             back, chosen = rng.random() < BACK_IN_TIME, rng.random() < cut.chance
-            if action.kind in STOPS and back:
-                end = min(end, restart_time(play, action) - rng.uniform(0.8, 2.5))
+            if action.kind in STOPS:
+                restart, early = restart_time(play, action), rng.uniform(0.8, 2.5)
+                if back:
+                    end = min(end, restart - early)
+                elif begin + 8 > restart > end:
+                    end = restart + 0.5 * early
             free = all(end <= shot.begin or begin >= shot.end for shot in shots)
-            if chosen and free and end - begin > 1.5 and end < play.time:
+            if chosen and free and begin > 0 and end - begin > 1.5 and end < play.time:
                 source = action.time - REPLAY_LEAD if cut.view == "replay" else begin
                 shots.append(Shot(begin, end, cut.view, max(source, 0), who, bearing, size))
     return tuple(sorted(shots))
@@ -238,21 +263,20 @@ def _follow(
     """Target [N, 3] and focal length [N] of the main camera in each frame."""
     num_frames = len(motion.ball)
     seconds = np.arange(num_frames) / FRAME_RATE
-    lag = int(rng.uniform(0.2, 0.5) * FRAME_RATE)
-    ball = smooth(motion.ball[np.maximum(np.arange(num_frames) - lag, 0)], 0.6)
+    lag = rng.integers(0, 3)
+    ball = smooth(motion.ball[np.maximum(np.arange(num_frames) - lag, 0)], 0.5)
     target = np.zeros((num_frames, 3))
-    target[:, 0] = np.clip(0.95 * ball[:, 0], -46, 46)
-    target[:, 1] = 0.6 * ball[:, 1] - 1
+    target[:, 0] = np.clip(ball[:, 0], -51, 51)
+    target[:, 1] = 0.8 * ball[:, 1] - 1
     shake = wander(num_frames, 2, rng)
     target[:, :2] += 0.8 * shake[:, 0]
-    width = 46 - 9 * (np.abs(ball[:, 0]) > 33) - 5.0 * motion.stopped
+    width = 38 - 5 * (np.abs(ball[:, 0]) > 33) - 7.0 * motion.stopped
     for action in play.actions:
-        if action.kind == "Kick-off":
-            width[np.abs(seconds - action.time + 2) < 5] = 60
-        if action.kind in ("Corner", "Direct free-kick"):
-            width[np.abs(seconds - action.time + 1) < 3] = 40
-    width = smooth(width, 1.2) + 2.5 * shake[:, 1, 0]
-    focal = PICTURE_WIDTH * np.linalg.norm(target - position, axis=1) / np.maximum(width, 25)
+        if action.kind in ZOOM:
+            size, begin, end = ZOOM[action.kind]
+            width[(seconds > action.time + begin) & (seconds < action.time + end)] = size
+    width = smooth(width, 0.8) + 1.5 * shake[:, 1, 0]
+    focal = PICTURE_WIDTH * np.linalg.norm(target - position, axis=1) / np.maximum(width, 16)
     return target, focal
 
 

@@ -45,9 +45,10 @@ _GROUND_HALF = np.array([STAND_X + 1, STAND_Y + 1])
 _STAND_SCALE = 6.0
 _STAND_LENGTH = 200.0  # metres of stand before its picture repeats
 _STAND_TOP = 40.0
+_CROWD_CONTRAST = 0.45
 
 _PERSON_HEIGHT = 1.85
-_OUT_OF_FOCUS = 8  # a close-up's background has one pixel of 8 in each direction
+_OUT_OF_FOCUS = 8  # a close-up's background is one pixel of 8 in each direction
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +125,7 @@ class Moment(NamedTuple):
 def draw(stadium: Stadium, camera: Camera, moment: Moment) -> np.ndarray:
     """The picture, uint32 [PICTURE_HEIGHT, PICTURE_WIDTH], that a camera takes at a moment."""
     if camera.close:
-        picture = _defocus(_background(stadium, camera, moment, _OUT_OF_FOCUS))
+        picture = _defocus(_background(stadium, camera, moment, _OUT_OF_FOCUS // 2))
     else:
         picture = _background(stadium, camera, moment, 1)
         _draw_shadows(picture, stadium, camera, moment)
@@ -153,7 +154,7 @@ def channels(picture: np.ndarray) -> np.ndarray:
 def build_stadium(rng: np.random.Generator) -> Stadium:
     """A stadium on a day: light, grass, kits, stands and boards, drawn once for each match."""
     light = rng.choice(["sun", "clouds", "floodlight"])
-    exposure = {"sun": 1.08, "clouds": 0.88, "floodlight": 0.8}[light] * rng.uniform(0.92, 1.08)
+    exposure = {"sun": 1.08, "clouds": 0.95, "floodlight": 0.9}[light] * rng.uniform(0.95, 1.05)
     tint = {"sun": (1.05, 1.0, 0.9), "clouds": (0.96, 1.0, 1.05), "floodlight": (1, 1, 1.02)}[light]
     cast = exposure * np.array(tint)
     kits = _kits(rng)
@@ -180,15 +181,13 @@ def _ground(rng: np.random.Generator, sunny: bool) -> np.ndarray:
     columns, rows = (np.rint(2 * _GROUND_HALF * _GROUND_SCALE)).astype(int)
     x = (np.arange(columns) + 0.5) / _GROUND_SCALE - _GROUND_HALF[0]
     y = ((np.arange(rows) + 0.5) / _GROUND_SCALE - _GROUND_HALF[1])[:, None]
-    grass = np.array([rng.uniform(45, 75), rng.uniform(105, 130), rng.uniform(35, 60)])
+    grass = np.array([rng.uniform(50, 70), rng.uniform(108, 125), rng.uniform(40, 55)])
     stripe = rng.choice([5.5, 10.5])
     stripes = np.floor(x / stripe + 0.5) % 2 + np.zeros_like(y)
-    if rng.random() < 0.4:  # mown crosswise too
+    if rng.random() < 0.3:  # mown crosswise too
         stripes = (stripes + np.floor(y / stripe + 0.5) % 2) / 2
-    shade = 1 + rng.uniform(0.05, 0.12) * (2 * stripes - 1)
-    shade *= 1 + 0.04 * rng.standard_normal((rows, columns))
-    shade *= 1 + 0.05 * np.kron(rng.standard_normal((rows // 24 + 1, columns // 24 + 1)),
-                                np.ones((24, 24)))[:rows, :columns]
+    shade = 1 + rng.uniform(0.03, 0.06) * (2 * stripes - 1)
+    shade *= 1 + 0.015 * rng.standard_normal((rows, columns))
     # Worn goal mouths.
     wear = np.exp(-(((np.abs(x) - 48) / 4) ** 2) - (y / 5) ** 2)[..., None] * rng.uniform(0, 0.6)
     ground = grass * shade[..., None]
@@ -197,9 +196,8 @@ def _ground(rng: np.random.Generator, sunny: bool) -> np.ndarray:
     ground[outside] *= 0.8
     chalk = _lines(x, y)[..., None]
     ground = ground * (1 - chalk) + np.array([235.0, 240.0, 235.0]) * chalk
-    if sunny and rng.random() < 0.6:  # the stand's shadow lies on a part of the pitch
-        edge = rng.uniform(-25, 20)
-        ground[(y < edge)[:, 0]] *= 0.6
+    if sunny and rng.random() < 0.5:  # the stand's shadow lies on a part of the pitch
+        ground *= np.interp(y, rng.uniform(-38, -15) + np.array([-1, 1]), [0.75, 1])[..., None]
     return ground
 
 
@@ -262,6 +260,9 @@ def _stands(rng: np.random.Generator, kits: np.ndarray) -> np.ndarray:
         picture[z > ROOF_HEIGHT - 1.5] = (55, 57, 62)
         levels.append(picture)
     stands = np.stack(levels)
+    # From afar a crowd is a pattern of little contrast.
+    mean = stands[0].mean(axis=(0, 1))
+    stands = 0.7 * (mean + _CROWD_CONTRAST * (stands - mean))
     # Advertising boards: colours and shapes, no letters.
     board = int(BOARD_HEIGHT * _STAND_SCALE)
     stands[:, board] = (90, 90, 95)
@@ -362,8 +363,10 @@ def _stands_behind(
 
 
 def _defocus(small: np.ndarray) -> np.ndarray:
-    """A small picture at full size, linear in between."""
-    values = channels(small).astype(np.float32)
+    """A picture of half the pixels' size that `_OUT_OF_FOCUS` says, at full size and blurred."""
+    height, width = (size // 2 * 2 for size in small.shape)
+    values = channels(np.ascontiguousarray(small[:height, :width])).astype(np.float32)
+    values = values.reshape(height // 2, 2, width // 2, 2, 4).mean(axis=(1, 3))
     for axis, many in ((0, PICTURE_HEIGHT), (1, PICTURE_WIDTH)):
         few = values.shape[axis]
         place = np.clip((np.arange(many) + 0.5) / _OUT_OF_FOCUS - 0.5, 0, few - 1)
@@ -513,7 +516,7 @@ def _draw_ball(picture: np.ndarray, camera: Camera, ball: np.ndarray, nearest: f
     if depth < nearest:
         return
     # Small, it is drawn larger than it is, as lines are.
-    radius = max(1.05, (0.12 if camera.close else 0.16) * camera.focal / float(depth))
+    radius = max(1.5, (0.12 if camera.close else 0.17) * camera.focal / float(depth))
     reach = int(radius) + 1
     v, u = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     disc = u * u + v * v <= radius * radius
