@@ -40,7 +40,9 @@ SEEN_BY_EXTRACTORS = 224  # columns in the middle
 def halves():
     """Sixteen halves: (half, what happens, broadcast)."""
     return [
-        (half, *season_video.plan_half(7, match, half, 120.0)) for match in range(8) for half in (1, 2)
+        (half, *season_video.plan_half(7, match, half, 120.0))
+        for match in range(8)
+        for half in (1, 2)
     ]
 
 
@@ -72,7 +74,7 @@ def team_of(person):
 def test_the_same_seed_draws_the_same_pictures_and_another_seed_others():
     def pictures(seed):
         rng = np.random.default_rng(seed)
-        broadcast = plan_broadcast(play_half(rng, 1, 20.0, 0.5), rng)
+        broadcast = plan_broadcast(play_half(rng, 1, 5.0, 0.5), rng)
         stadium = build_stadium(rng)
         return np.stack([broadcast.picture(stadium, frame) for frame in (0, 40, 90)])
 
@@ -105,7 +107,7 @@ def test_the_main_camera_has_every_event_in_the_columns_that_extractors_see(halv
             column, row, _ = main_camera(broadcast, step).project(broadcast.motion.ball[step])
             aside = abs(column - PICTURE_WIDTH / 2)
             seen.append(aside < SEEN_BY_EXTRACTORS / 2 and 0 < row < PICTURE_HEIGHT)
-        assert np.mean(seen) > 0.75, kind
+        assert np.mean(seen) >= 0.75, kind
 
 
 def test_every_class_has_a_scene_of_its_own(halves):
@@ -213,7 +215,7 @@ def test_a_picture_shows_what_the_camera_projects(stadium):
 
 
 def test_there_is_nothing_in_a_picture_but_the_match(halves, stadium):
-    """No caption, clock or score: away from wipes a picture is what a camera in the stadium sees."""
+    """No caption, clock or score: away from wipes a picture is what a camera sees."""
     _, _, broadcast = halves[0]
     cuts = [t for s in broadcast.shots if s.view == "replay" for t in (s.begin, s.end)]
     for frame in range(3, broadcast.num_frames, 151):

@@ -91,7 +91,7 @@ ZOOM: Mapping[str, tuple[float, float, float]] = {
     "Indirect free-kick": (28, -4, 0.8),
     "Foul": (22, 1, 4),
 }
-"""Around some actions the main camera shows so many metres in width, from and to so many seconds."""
+"""How wide the main camera's picture is around some actions: metres, and from when to when."""
 
 BACK_IN_TIME = 0.85
 """Probability that the director is back before play goes on, and does not miss it."""
@@ -194,7 +194,7 @@ class Broadcast:
             # Held by hand.
             person[[0, 2]] += 0.03 * np.sin(1.7 * since), 0.02 * np.sin(2.3 * since)
             size = max(shot.size, 2.4) if lying else shot.size
-            place = person + [6 * shot.bearing, -13, 0.6]
+            place = person + np.array([6 * shot.bearing, -13, 0.6])
             return _aim(place, person, size * PICTURE_WIDTH / PICTURE_HEIGHT, close=True)
         if shot.view == "crowd":
             seats = np.array([40 * shot.bearing + 1.5 * since, drawing.STAND_Y, 6.0])

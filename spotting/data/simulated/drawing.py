@@ -233,8 +233,16 @@ def _stands(rng: np.random.Generator, kits: np.ndarray) -> np.ndarray:
     columns, rows = int(_STAND_LENGTH * _STAND_SCALE), int(_STAND_TOP * _STAND_SCALE)
     seat = 4  # texels, about 65 cm
     down, across = rows // seat, columns // seat
-    supporters = np.stack([kits[1, 3], kits[TEAM_SIZE + 1, 3], [60, 60, 70], [200, 200, 205],
-                           [120, 60, 50], [40, 50, 90]]).astype(float)
+    supporters = np.stack(
+        [
+            kits[1, 3],
+            kits[TEAM_SIZE + 1, 3],
+            [60, 60, 70],
+            [200, 200, 205],
+            [120, 60, 50],
+            [40, 50, 90],
+        ]
+    ).astype(float)
     clothes = supporters[rng.choice(6, (down, across), p=[0.22, 0.08, 0.3, 0.15, 0.12, 0.13])]
     clothes *= rng.uniform(0.5, 1.1, (down, across, 1))
     seats = rng.uniform(30, 150, 3)
@@ -273,7 +281,9 @@ def _stands(rng: np.random.Generator, kits: np.ndarray) -> np.ndarray:
         i = np.arange(size)[None, :] // 2 * 2
         pattern = rng.choice(3)
         rows_ = np.arange(board)[:, None]
-        shape = ((i + rows_ * 2) % 16 < 7, (i // 6) % 3 == 0, np.abs(i % 18 - 9) + rows_ < 9)[pattern]
+        shape = ((i + rows_ * 2) % 16 < 7, (i // 6) % 3 == 0, np.abs(i % 18 - 9) + rows_ < 9)[
+            pattern
+        ]
         inked = np.where((shape & (i > 3) & (i < size - 3))[..., None], front, back)
         width = min(size, columns - at)
         stands[:, :board, at : at + width] = inked[:, :width] * 1.2
@@ -295,7 +305,9 @@ def _background(stadium: Stadium, camera: Camera, moment: Moment, step: int) -> 
     # A pixel's ray is base[row] + across[column] * right. `right` is level, so that the fall of a
     # ray, and with it the distance to the ground, depends on the row alone.
     base = camera.focal * forward + upward[:, None] * up
-    distance = np.where(base[:, 2] < -1e-2, camera.position[2] / -np.minimum(base[:, 2], -1e-2), 1e4)
+    distance = np.where(
+        base[:, 2] < -1e-2, camera.position[2] / -np.minimum(base[:, 2], -1e-2), 1e4
+    )
     begin = camera.position[:2] + distance[:, None] * base[:, :2]  # at across = 0
     slope = distance[:, None] * right[:2]
     ends = begin[:, None] + slope[:, None] * across[[0, -1], None]  # [height, 2, 2]
@@ -449,9 +461,7 @@ def _put(picture: np.ndarray, u: np.ndarray, v: np.ndarray, colours: np.ndarray 
     picture[v[inside], u[inside]] = np.broadcast_to(colours, u.shape)[inside]
 
 
-def _draw_shadows(
-    picture: np.ndarray, stadium: Stadium, camera: Camera, moment: Moment
-) -> None:
+def _draw_shadows(picture: np.ndarray, stadium: Stadium, camera: Camera, moment: Moment) -> None:
     share = np.linspace(0, 1, 9)[:, None]
     reach = stadium.shadows[:, None] * share * 1.7  # [S, 9, 2]
     feet = np.concatenate([moment.people, moment.ball[None, :2]])
@@ -477,9 +487,7 @@ def _darken(pixels: np.ndarray, shade: int) -> np.ndarray:
     return half | np.uint32(0xFF000000)
 
 
-def _draw_people(
-    picture: np.ndarray, stadium: Stadium, camera: Camera, moment: Moment
-) -> None:
+def _draw_people(picture: np.ndarray, stadium: Stadium, camera: Camera, moment: Moment) -> None:
     feet = np.concatenate([moment.people, np.zeros((NUM_PEOPLE, 1))], axis=1)
     column, row, depth = camera.project(feet)
     sizes = camera.focal * _PERSON_HEIGHT / np.maximum(depth, 1)
@@ -512,7 +520,7 @@ def _stamp(
 
 
 def _draw_ball(picture: np.ndarray, camera: Camera, ball: np.ndarray, nearest: float) -> None:
-    column, row, depth = camera.project(ball + [0, 0, 0.12])
+    column, row, depth = camera.project(ball + np.array([0, 0, 0.12]))
     if depth < nearest:
         return
     # Small, it is drawn larger than it is, as lines are.
@@ -585,13 +593,25 @@ def _body(pose: int, step: int) -> list[Capsule]:
     body.append((0, 0.53, 0, 0.77, 0.105, SHIRT))
     body.append((0.055, 0.55, 0.06, 0.76, 0.045, SLEEVE))
     if pose == ARMS_UP:
-        arms = [[(-0.12, 0.79), (-0.24, 0.95), (-0.26, 1.15)], [(0.12, 0.79), (0.24, 0.95), (0.26, 1.15)]]
+        arms = [
+            [(-0.12, 0.79), (-0.24, 0.95), (-0.26, 1.15)],
+            [(0.12, 0.79), (0.24, 0.95), (0.26, 1.15)],
+        ]
     elif pose == HANDS_ON_HEAD:
-        arms = [[(-0.12, 0.79), (-0.25, 0.9), (-0.06, 0.99)], [(0.12, 0.79), (0.25, 0.9), (0.06, 0.99)]]
+        arms = [
+            [(-0.12, 0.79), (-0.25, 0.9), (-0.06, 0.99)],
+            [(0.12, 0.79), (0.25, 0.9), (0.06, 0.99)],
+        ]
     elif pose == HOLDS_BALL:
-        arms = [[(-0.12, 0.79), (-0.17, 0.98), (-0.06, 1.14)], [(0.12, 0.79), (0.17, 0.98), (0.06, 1.14)]]
+        arms = [
+            [(-0.12, 0.79), (-0.17, 0.98), (-0.06, 1.14)],
+            [(0.12, 0.79), (0.17, 0.98), (0.06, 1.14)],
+        ]
     elif pose in (ONE_ARM_UP, FLAG_UP):
-        arms = [[(-0.12, 0.79), (-0.17, 0.63), (-0.14, 0.48)], [(0.12, 0.79), (0.18, 1.0), (0.2, 1.2)]]
+        arms = [
+            [(-0.12, 0.79), (-0.17, 0.63), (-0.14, 0.48)],
+            [(0.12, 0.79), (0.18, 1.0), (0.2, 1.2)],
+        ]
     else:
         arms = [
             [(-0.12, 0.79), (-0.18, 0.64), (-0.13 - swing, 0.5)],
@@ -610,8 +630,10 @@ def _body(pose: int, step: int) -> list[Capsule]:
     if pose == FLAG_UP:
         body += [(0.2, 1.2, 0.24, 1.38, 0.012, DARK), (0.27, 1.31, 0.36, 1.29, 0.06, EXTRA)]
     if pose == LYING:
-        return [(y0 - 0.5, 0.06 + 0.45 * (x0 + 0.12), y1 - 0.5, 0.06 + 0.45 * (x1 + 0.12), r * 0.8, p)
-                for x0, y0, x1, y1, r, p in body]
+        return [
+            (y0 - 0.5, 0.06 + 0.45 * (x0 + 0.12), y1 - 0.5, 0.06 + 0.45 * (x1 + 0.12), r * 0.8, p)
+            for x0, y0, x1, y1, r, p in body
+        ]
     if pose == KNEELING:
         return [(x0, 0.62 * y0, x1, 0.62 * y1, r, p) for x0, y0, x1, y1, r, p in body]
     return body
@@ -639,8 +661,18 @@ def _legs(step: int) -> list[Capsule]:
 def _kits(rng: np.random.Generator) -> np.ndarray:
     """Colours, float [NUM_PEOPLE, NUM_PARTS, 3]."""
     palette = np.array(
-        [(200, 30, 40), (30, 60, 180), (240, 240, 240), (240, 200, 30), (110, 25, 60), (35, 35, 40),
-         (90, 170, 230), (240, 120, 30), (90, 50, 140)], float,
+        [
+            (200, 30, 40),
+            (30, 60, 180),
+            (240, 240, 240),
+            (240, 200, 30),
+            (110, 25, 60),
+            (35, 35, 40),
+            (90, 170, 230),
+            (240, 120, 30),
+            (90, 50, 140),
+        ],
+        float,
     )
     kits = np.zeros((NUM_PEOPLE, NUM_PARTS, 3))
     home, away = rng.choice(len(palette), 2, replace=False)
@@ -670,5 +702,3 @@ def _kits(rng: np.random.Generator) -> np.ndarray:
         kits[who, SHORTS], kits[who, SOCKS], kits[who, BOOTS] = trousers, socks, (30, 30, 30)
         kits[who, DARK] = (25, 20, 20)
     return kits
-
-

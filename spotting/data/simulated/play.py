@@ -72,9 +72,7 @@ class Play:
         return 1 if self.chance(0.5) else -1
 
 
-def play_half(
-    rng: np.random.Generator, half: int, duration: float, idle: float = 1.0
-) -> Play:
+def play_half(rng: np.random.Generator, half: int, duration: float, idle: float = 1.0) -> Play:
     """Plays a half, 1 or 2, of at least `duration` seconds.
 
     The chapter that has begun by then is played out, so that no event lacks what follows it.

@@ -34,10 +34,12 @@ NUM_PEOPLE = REFEREE + 5
 UPRIGHT, ARMS_UP, HANDS_ON_HEAD, LYING, ONE_ARM_UP, HOLDS_BALL, FLAG_UP, KNEELING = range(8)
 
 FORMATION = np.array(
-    [(-50, 0)]
-    + [(-32, -22), (-36, -8), (-36, 8), (-32, 22)]
-    + [(-12, -24), (-16, -8), (-16, 8), (-12, 24)]
-    + [(6, -8), (6, 8)],
+    [
+        *[(-50, 0)],
+        *[(-32, -22), (-36, -8), (-36, 8), (-32, 22)],
+        *[(-12, -24), (-16, -8), (-16, 8), (-12, 24)],
+        *[(6, -8), (6, 8)],
+    ],
     float,
 )
 """Of a team that attacks the goal at +x, with the ball in the middle."""
@@ -172,7 +174,7 @@ def restart_time(play: Play, action: Action) -> float:
 def _formations(
     play: Play, ball: np.ndarray, stopped: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """Everybody [N, NUM_PEOPLE, 2] as in open play: formations, officials, the chase for the ball."""
+    """Everybody [N, NUM_PEOPLE, 2] as in open play, in formation or chasing the ball."""
     num_steps = len(ball)
     slow = smooth(ball[:, :2], 2.0)
     people = np.zeros((num_steps, NUM_PEOPLE, 2))
@@ -234,18 +236,27 @@ class _Scene:
         self.others = [int(i) for i in order if i // TEAM_SIZE != self.team and i % TEAM_SIZE]
         self.key = self.own[0]
 
+    def beside(self, dx: float, dy: float) -> np.ndarray:
+        """The place [2] so many metres from the ball."""
+        return self.ball + np.array([dx, dy])
+
     def keeper(self, team: int) -> int:
+        """The goalkeeper of a team."""
         return team * TEAM_SIZE
 
     def nowhere(self) -> np.ndarray:
+        """Places [NUM_PEOPLE, 2] for nobody yet."""
         return np.full((NUM_PEOPLE, 2), np.nan)
 
-    def scatter(self, count: int, centre: tuple[float, float], spread: tuple[float, float]):
+    def scatter(
+        self, count: int, centre: tuple[float, float], spread: tuple[float, float]
+    ) -> np.ndarray:
         """Places [count, 2] around one that the acting team sees at `centre`."""
         places = np.array(centre) + self.rng.uniform(-1, 1, (count, 2)) * spread
         return self.sign * places
 
     def pose(self, who: int, what: int, begin: float, end: float) -> None:
+        """A person takes a pose, from and to so many seconds after the action."""
         self.poses.append((who, what, begin, end))
 
 
@@ -332,7 +343,10 @@ def _throw_in(scene: _Scene) -> list[Gathering]:
     places[thrower] = scene.ball[0], line
     near = scene.own[1:4] + scene.others[:4]
     places[near] = scene.ball + np.stack(
-        [scene.rng.uniform(-11, 11, len(near)), -np.sign(line) * scene.rng.uniform(4, 14, len(near))],
+        [
+            scene.rng.uniform(-11, 11, len(near)),
+            -np.sign(line) * scene.rng.uniform(4, 14, len(near)),
+        ],
         axis=1,
     )
     scene.pose(thrower, HOLDS_BALL, -2.5, 0.3)
@@ -343,7 +357,7 @@ def _throw_in(scene: _Scene) -> list[Gathering]:
 def _corner(scene: _Scene) -> list[Gathering]:
     taker = scene.own[0]
     places = scene.nowhere()
-    places[taker] = scene.ball + [0.4 * scene.sign, 0.7 * np.sign(scene.ball[1])]
+    places[taker] = scene.beside(0.4 * scene.sign, 0.7 * np.sign(scene.ball[1]))
     scene.pose(taker, ONE_ARM_UP, -2.5, -1.0)
     box = scene.nowhere()
     box[scene.own[1:8]] = scene.scatter(7, (45, 0), (4.5, 9))
@@ -355,13 +369,13 @@ def _corner(scene: _Scene) -> list[Gathering]:
 def _foul(scene: _Scene) -> list[Gathering]:
     victim, culprit = scene.own[0], scene.others[0]
     down = scene.nowhere()
-    down[victim] = scene.ball + [0.8, 0]
-    down[culprit] = scene.ball + [-0.9, 0.8]
+    down[victim] = scene.beside(0.8, 0)
+    down[culprit] = scene.beside(-0.9, 0.8)
     scene.pose(victim, LYING, 0.2, 6)
     around = scene.nowhere()
     near = scene.own[1:4] + scene.others[1:4]
     around[near] = scene.ball + scene.rng.normal(0, 3.5, (len(near), 2))
-    around[REFEREE] = scene.ball + [2.5, -2.0]
+    around[REFEREE] = scene.beside(2.5, -2.0)
     scene.pose(REFEREE, ONE_ARM_UP, 1.2, 6)
     scene.key = victim if scene.rng.random() < 0.6 else REFEREE
     return [Gathering(-1.5, 0, 6, 8, down), Gathering(-1, 3.5, 6.5, 10, around)]
@@ -386,7 +400,7 @@ def _free_kick(scene: _Scene) -> list[Gathering]:
 
 def _offside(scene: _Scene) -> list[Gathering]:
     places = scene.nowhere()
-    places[scene.own[0]] = scene.ball + [0.5 * scene.sign, 0]
+    places[scene.own[0]] = scene.beside(0.5 * scene.sign, 0)
     # The defenders' line is behind the ball and the runner, who is alone in front of it.
     line = scene.others[:4]
     places[line] = np.stack(
@@ -409,7 +423,7 @@ def _indirect_free_kick(scene: _Scene) -> list[Gathering]:
     places[taker] = scene.ball - [1.2 * scene.sign, 0.2]
     rest = scene.own[:8] + scene.others[:8]
     places[rest] = scene.scatter(len(rest), (8, 0), (16, 22))
-    places[REFEREE] = scene.ball + [14 * scene.sign, -3]
+    places[REFEREE] = scene.beside(14 * scene.sign, -3)
     scene.pose(REFEREE, ONE_ARM_UP, -5, 1.5)
     scene.key = taker
     return [Gathering(-7, -2.5, 0.2, 5, places)]
@@ -425,11 +439,11 @@ def _out(scene: _Scene) -> list[Gathering]:
 
 def _treat(scene: _Scene) -> list[Gathering]:
     places = scene.nowhere()
-    places[scene.key] = scene.ball + [1.0, 0]
+    places[scene.key] = scene.beside(1.0, 0)
     scene.pose(scene.key, LYING, 0.3, 13)
     help_ = scene.nowhere()
-    help_[list(PHYSIOS)] = scene.ball + [[1.0, 0.9], [2.0, -0.6]]
-    help_[REFEREE] = scene.ball + [3, 1]
+    help_[list(PHYSIOS)] = scene.beside(1.0, 0.9), scene.beside(2.0, -0.6)
+    help_[REFEREE] = scene.beside(3, 1)
     for who in PHYSIOS:
         scene.pose(who, KNEELING, 6, 13)
     return [Gathering(-1, 0, 12, 14, places), Gathering(1, 6, 12, 17, help_)]
@@ -444,7 +458,7 @@ def _crowd_ball(scene: _Scene) -> list[Gathering]:
 
 def _go_off(scene: _Scene) -> list[Gathering]:
     places = scene.nowhere()
-    places[: REFEREE + 1] = scene.rng.normal(0, 6, (REFEREE + 1, 2)) + [0, -12]
+    places[: REFEREE + 1] = scene.rng.normal(0, 6, (REFEREE + 1, 2)) + np.array([0, -12])
     scene.pose(REFEREE, ONE_ARM_UP, -0.2, 2)
     scene.key = REFEREE
     return [Gathering(0.5, 10, 60, 61, places)]

@@ -154,7 +154,9 @@ def write_season(
         for half, features in zip(HALVES, match.features, strict=True):
             np.save(folder / f"{half}_{FEATURES}.npy", features)
         write_labels(folder, names[-1], match.annotations)
-    description = describe_season("simulated_season", FEATURES, FRAME_RATE, FEATURE_DIM, names, games)
+    description = describe_season(
+        "simulated_season", FEATURES, FRAME_RATE, FEATURE_DIM, names, games
+    )
     write_json_atomic(root / DESCRIPTION_FILE, {**description, "season": season})
 
 

@@ -14,7 +14,7 @@ import concurrent.futures
 import functools
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -83,7 +83,7 @@ def encode(pictures: Iterator[np.ndarray], file: IO[bytes]) -> None:
     import av
 
     with av.open(file, "w", format="mp4") as container:
-        options = {"preset": "ultrafast", "crf": "27", "g": str(KEY_FRAMES)}
+        options = {"preset": "ultrafast", "crf": "30", "g": str(KEY_FRAMES)}
         stream = container.add_stream("libx264", rate=Fraction(FRAME_RATE), options=options)
         stream.width, stream.height = drawing.PICTURE_WIDTH, drawing.PICTURE_HEIGHT
         stream.pix_fmt = "yuv420p"
@@ -106,7 +106,7 @@ def write_season_videos(
     feature_dim: int,
     seed: int = 0,
     games: tuple[int, int, int] = (12, 2, 6),
-    duration: float = 150.0,
+    duration: float = 120.0,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, list[Path]]:
@@ -173,7 +173,7 @@ def write_season_videos(
     return files
 
 
-def _call_all(calls: list[Callable[[], None]], workers: int) -> Iterator[None]:
+def _call_all(calls: Sequence[Callable[[], None]], workers: int) -> Iterator[None]:
     """Makes all calls, `workers` at a time, and yields after each."""
     if min(workers, len(calls)) <= 1:
         for call in calls:
