@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -266,8 +267,10 @@ def test_cuts_follow_one_another_and_replays_show_the_action_again_slowly(halves
     assert len(np.unique(moved.picture(stadium, 330))) > 100
 
 
-def test_the_files_hold_the_pictures_and_an_interrupted_season_is_finished(tmp_path):
+def test_the_files_hold_the_pictures_and_an_interrupted_season_is_finished(tmp_path, monkeypatch):
     av = pytest.importorskip("av")
+    draw_half = season_video.draw_half
+    monkeypatch.setattr(season_video, "draw_half", lambda *half: islice(draw_half(*half), 60))
 
     def write(**changed):
         arguments = {"seed": 2, "games": (1, 0, 0), "duration": 1.0, "workers": 1, **changed}
@@ -293,7 +296,7 @@ def test_the_files_hold_the_pictures_and_an_interrupted_season_is_finished(tmp_p
 
     pictures = read(second)
     planned = season_video.plan_half(2, 0, 2, 1.0)
-    assert len(pictures) == planned.broadcast.num_frames
+    assert len(pictures) == 60 < planned.broadcast.num_frames
     stadium = build_stadium(np.random.default_rng([2, 0]))
     for frame in (5, len(pictures) - 1):
         drawn = drawing.channels(planned.broadcast.picture(stadium, frame))[..., :3]
