@@ -11,9 +11,13 @@ that was interrupted keeps the files that are there.
 """
 
 import concurrent.futures
+import contextlib
 import functools
 import multiprocessing
+import multiprocessing.connection
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -95,6 +99,8 @@ def encode(pictures: Iterator[np.ndarray], file: IO[bytes]) -> None:
 
 def write_half(path: Path, seed: int, index: int, half: int, duration: float) -> None:
     """Draws half 1 or 2 of match `index` into a video file, atomically."""
+    for unfinished in path.parent.glob(f".{path.name}.*"):  # of a process that was killed
+        unfinished.unlink()
     with atomic_file(path) as file:
         encode(draw_half(seed, index, half, duration), file)
 
@@ -181,10 +187,28 @@ def _call_all(calls: Sequence[Callable[[], None]], workers: int) -> Iterator[Non
         return
     # A fork of a process that runs JAX may hang.
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(min(workers, len(calls)), context) as pool:
+    workers_end, own_end = context.Pipe(duplex=False)
+    with concurrent.futures.ProcessPoolExecutor(
+        min(workers, len(calls)), context, _end_with, (workers_end,)
+    ) as pool:
         try:
             for future in concurrent.futures.as_completed([pool.submit(call) for call in calls]):
                 yield future.result()
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            own_end.close()
             raise
+
+
+def _end_with(connection: multiprocessing.connection.Connection) -> None:
+    """Ends this worker when the other end of a pipe is closed, by its owner or by its owner's end.
+
+    The terminal sends an interrupt to all; it is the owner's to answer.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def await_end() -> None:
+        with contextlib.suppress(EOFError, OSError):
+            connection.recv()
+        os._exit(1)
+
+    threading.Thread(target=await_end, daemon=True).start()
