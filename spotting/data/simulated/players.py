@@ -106,12 +106,20 @@ def move_players(play: Play, rng: np.random.Generator) -> Motion:
     pose = np.full((num_steps, NUM_PEOPLE), UPRIGHT, np.int8)
     excitement = np.zeros(num_steps)
     keys = []
+    last_stop = -np.inf
     for action in play.actions:
         at = min(int(action.time * RATE), num_steps - 1)
         scene = _Scene(action, play.half, ball[at, :2], people[at], rng)
-        keys.append(scene.key)
+        if action.kind in STOPS:
+            last_stop = action.time
         for gathering in GATHERINGS.get(action.kind, _nobody)(scene):
+            begin, there = gathering.begin, gathering.there
+            if action.kind in RESTARTS:  # nobody leaves before play has stopped
+                begin = max(begin, last_stop + 1.0 - action.time)
+                there = max(there, min(begin + 1.5, 0.0))
+            gathering = gathering._replace(begin=begin, there=there)
             _gather(people, seconds - action.time, gathering)
+        keys.append(scene.key)
         for who, what, begin, end in scene.poses:
             pose[_steps(action.time + begin, action.time + end, num_steps), who] = what
         if action.kind in EXCITEMENT:
