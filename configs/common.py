@@ -27,6 +27,7 @@ def get_config() -> ConfigDict:
     data.root = ""  # folder of the matches: dataset.json, or SoccerNet-v2's tree
     data.features = "ResNET_TF2_PCA512"  # "" takes what dataset.json names
     data.simulated = False  # play matches and write them to `root` (default: the workdir) first
+    data.simulated_video = False  # as videos, whose features are then extracted
     data.train, data.valid, data.test = "train", "valid", "test"  # names of the splits
     # Where training events are placed: by "gameTime", in whole seconds, as the official code does,
     # or by "position", in milliseconds.

@@ -19,6 +19,7 @@ from spotting.data.transforms import (
 )
 from spotting.runs.config import locate_prepared, read_transform
 from spotting.runs.layout import SEASON
+from spotting.runs.video_season import prepare_season
 
 if TYPE_CHECKING:
     from spotting.data.prepared.reader import Prepared
@@ -57,10 +58,11 @@ def read_matches(config: ConfigDict, workdir: Path) -> Matches:
     """
     root = config.data.root
     if config.data.simulated:
-        from spotting.data.simulated.season import write_season
-
         root = root or workdir / SEASON
-        parallel.on_process_0(write_season, root)
+        if config.data.simulated_video:
+            parallel.on_process_0(prepare_season, root, config.logging.progress)
+        else:
+            parallel.on_process_0(write_season, root)
     elif config.data.prepared_dir and not (root and Path(root).is_dir()):
         return _read_prepared(config)
     source = open_dataset(root or None, config.data.features or None)

@@ -26,11 +26,13 @@ class Action(NamedTuple):
 class Play:
     """A half being played: the clock only runs forward, and what happens is noted.
 
-    `team` is the side in possession; the teams change ends between the halves.
+    `team` is the side in possession; the teams change ends between the halves. Pauses and spells of
+    open play last `idle` times as long as usual.
     """
 
-    def __init__(self, rng: np.random.Generator, half: int) -> None:
+    def __init__(self, rng: np.random.Generator, half: int, idle: float = 1.0) -> None:
         self.rng = rng
+        self.idle = idle
         self.time = 0.0
         self.half = half
         self.team = half - 1
@@ -40,6 +42,10 @@ class Play:
     def wait(self, low: float, high: float) -> None:
         """Lets a random time pass, in seconds."""
         self.time += self.rng.uniform(low, high)
+
+    def pause(self, low: float, high: float) -> None:
+        """Lets a random time pass in which the ball is out of play; in seconds if `idle` is 1."""
+        self.wait(self.idle * low, self.idle * high)
 
     def note(self, kind: str) -> None:
         """Something happens now."""
@@ -66,12 +72,18 @@ class Play:
         return 1 if self.chance(0.5) else -1
 
 
-def play_half(rng: np.random.Generator, half: int, duration: float) -> Play:
+def play_half(rng: np.random.Generator, half: int, duration: float, idle: float = 1.0) -> Play:
     """Plays a half, 1 or 2, of at least `duration` seconds.
 
     The chapter that has begun by then is played out, so that no event lacks what follows it.
+
+    Args:
+      rng: all randomness; the same state gives the same half.
+      half: 1 or 2.
+      duration: in seconds.
+      idle: how long pauses and open play last; less than 1 gives more events a minute.
     """
-    play = Play(rng, half)
+    play = Play(rng, half, idle)
     play.ball(0, 0)
     play.wait(2, 8)
     _kick_off(play)
@@ -87,7 +99,7 @@ def play_half(rng: np.random.Generator, half: int, duration: float) -> Play:
 
 
 def _open_play(play: Play) -> None:
-    end = play.time + 4 + play.rng.gamma(2.0, 4.0)
+    end = play.time + play.idle * (4 + play.rng.gamma(2.0, 4.0))
     x, y = 0.0, 0.0
     while play.time < end:
         play.wait(1.5, 4)
@@ -131,10 +143,10 @@ def _shot(play: Play) -> None:
         play.note("Goal")
         play.wait(1, 2)
         play.ball(1.0, 0)
-        play.wait(18, 32)
+        play.pause(18, 32)
         play.turn_over()
         play.ball(0, 0)
-        play.wait(5, 10)
+        play.pause(5, 10)
         _kick_off(play)
     elif fate < 0.76:
         play.note("Shots off target")
@@ -143,7 +155,7 @@ def _shot(play: Play) -> None:
         play.wait(1, 2)
         play.turn_over()
         play.ball(-0.92, 0)
-        play.wait(7, 16)
+        play.pause(7, 16)
         play.ball(-0.92, 0)
         play.note("goal kick")
         play.wait(1.5, 2.5)
@@ -165,7 +177,7 @@ def _out_at_the_side(play: Play) -> None:
     play.turn_over()
     play.wait(1, 2)
     play.ball(-x, -side * 1.08)
-    play.wait(4, 14)
+    play.pause(4, 14)
     play.ball(-x, -side * 1.04)
     play.note("Throw-in")
     play.wait(0.7, 1.3)
@@ -181,7 +193,7 @@ def _out_behind_the_goal(play: Play) -> None:
     play.note("Ball out of play")
     play.wait(4, 6)
     play.ball(1, side)
-    play.wait(6, 18)
+    play.pause(6, 18)
     play.ball(1, side)
     play.note("Corner")
     play.wait(1, 1.6)
@@ -201,7 +213,7 @@ def _foul(play: Play) -> None:
     play.note("Foul")
     play.wait(2, 3)
     play.ball(x, y)
-    play.wait(8, 26)
+    play.pause(8, 26)
     play.ball(x, y)
     play.note("Direct free-kick")
     play.wait(0.6, 1)
@@ -222,7 +234,7 @@ def _offside(play: Play) -> None:
     play.turn_over()
     play.wait(2, 4)
     play.ball(-0.7, -y)
-    play.wait(4, 12)
+    play.pause(4, 12)
     play.ball(-0.7, -y)
     play.note("Indirect free-kick")
     play.wait(1, 1.6)
@@ -235,7 +247,7 @@ def _treatment(play: Play) -> None:
     play.wait(1, 3)
     play.ball(x, y)
     play.note("treatment")
-    play.wait(12, 22)
+    play.pause(12, 22)
     play.ball(x, y)
 
 

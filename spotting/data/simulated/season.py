@@ -115,7 +115,7 @@ def simulate_match(rng: np.random.Generator, duration: float = 600.0) -> Match:
         for action in play.actions:
             if action.kind in CLASSES:
                 live = shown.live[int(action.time * FRAME_RATE)]
-                annotations.append(_annotation(half, action, live))
+                annotations.append(make_annotation(half, action, live))
             if action.kind == "Goal":
                 goals[action.team] += 1
     return Match(tuple(features), annotations, (goals[0], goals[1]))
@@ -143,39 +143,63 @@ def write_season(
     """
     root = Path(root)
     season = {"version": VERSION, "seed": seed, "games": list(games), "duration": duration}
-    if _is_there(root / DESCRIPTION_FILE, season):
+    if is_described(root / DESCRIPTION_FILE, season):
         return
-    pairs = np.random.default_rng(seed).permutation(list(itertools.permutations(CLUBS, 2)))
     names = []
     for index in range(sum(games)):
         match = simulate_match(np.random.default_rng([seed, index]), duration)
-        home, away = pairs[index % len(pairs)]
-        date = datetime.date(2026, 8, 1) + datetime.timedelta(days=index)
-        names.append(
-            f"simulated/2026-2027/{date} {home} {match.score[0]} - {match.score[1]} {away}"
-        )
+        names.append(game_name(seed, index, match.score))
         folder = root / names[-1]
         folder.mkdir(parents=True, exist_ok=True)
         for half, features in zip(HALVES, match.features, strict=True):
             np.save(folder / f"{half}_{FEATURES}.npy", features)
-        labels = {"UrlLocal": names[-1], "annotations": match.annotations}
-        write_json_atomic(folder / LABELS_FILE, labels)
+        write_labels(folder, names[-1], match.annotations)
+    description = describe_season(
+        "simulated_season", FEATURES, FRAME_RATE, FEATURE_DIM, names, games
+    )
+    write_json_atomic(root / DESCRIPTION_FILE, {**description, "season": season})
 
-    rest = iter(names)
-    splits = zip(("train", "valid", "test"), games, strict=True)
-    description = {
-        "name": "simulated_season",
-        "frame_rate": FRAME_RATE,
-        "features": FEATURES,
-        "feature_dim": FEATURE_DIM,
+
+def game_name(seed: int, index: int, score: tuple[int, int]) -> str:
+    """Path of match `index` of a season, with a date, two clubs and the goals of each."""
+    pairs = np.random.default_rng(seed).permutation(list(itertools.permutations(CLUBS, 2)))
+    home, away = pairs[index % len(pairs)]
+    date = datetime.date(2026, 8, 1) + datetime.timedelta(days=index)
+    return f"simulated/2026-2027/{date} {home} {score[0]} - {score[1]} {away}"
+
+
+def write_labels(folder: Path, name: str, annotations: list[dict[str, str]]) -> None:
+    """Writes a match's `Labels-v2.json` into its folder."""
+    write_json_atomic(folder / LABELS_FILE, {"UrlLocal": name, "annotations": annotations})
+
+
+def describe_season(
+    name: str,
+    features: str,
+    frame_rate: float,
+    feature_dim: int,
+    games: list[str],
+    counts: tuple[int, int, int],
+) -> dict[str, Any]:
+    """What `dataset.json` says of games, the first `counts[0]` of which are for training."""
+    rest = iter(games)
+    splits = zip(("train", "valid", "test"), counts, strict=True)
+    return {
+        "name": name,
+        "frame_rate": frame_rate,
+        "features": features,
+        "feature_dim": feature_dim,
         "classes": CLASSES,
-        "splits": {split: list(itertools.islice(rest, count)) for split, count in splits},
-        "season": season,
+        "splits": {split: list(itertools.islice(rest, count)) for split, count in splits if count},
     }
-    write_json_atomic(root / DESCRIPTION_FILE, description)
 
 
-def _is_there(path: Path, season: dict[str, Any]) -> bool:
+def is_described(path: Path, season: dict[str, Any]) -> bool:
+    """Whether `dataset.json` is there and of this season.
+
+    Raises:
+      InputError: it is of another season or of other matches.
+    """
     if not path.exists():
         return False
     try:
@@ -187,7 +211,8 @@ def _is_there(path: Path, season: dict[str, Any]) -> bool:
     return True
 
 
-def _annotation(half: int, action: Action, live: bool) -> dict[str, str]:
+def make_annotation(half: int, action: Action, live: bool) -> dict[str, str]:
+    """An action as an entry of SoccerNet's `Labels-v2.json`; "visible" if it was shown live."""
     position = round(1000 * action.time)
     return {
         "gameTime": timing.game_time(half, position),
