@@ -8,6 +8,8 @@ COMMANDS = (
     "report",
     "evaluate",
     "predict",
+    "review",
+    "annotate",
     "prepare",
     "tune",
     "fuse",
