@@ -220,7 +220,8 @@
     for (const count of document.querySelectorAll("[data-count]")) count.textContent = counts[count.dataset.count];
     const looked = counts.confirmed + counts.rejected;
     part("progress").textContent = data.annotate
-      ? `${counts.confirmed} labelled` : `${looked} of ${looked + counts.candidate} looked at`;
+      ? `${counts.confirmed} labelled` : `${looked} of ${looked + counts.candidate}`;
+    part("progress-long").hidden = data.annotate;
     part("progress-bar").value = looked / Math.max(1, looked + counts.candidate);
     part("progress-bar").hidden = data.annotate;
     part("threshold-shown").textContent = spots.threshold.toFixed(2);

@@ -9,7 +9,7 @@ const timeline = (() => {
   const SHADES = 5;
 
   class Timeline {
-    // `actions`: seek(ms), select(id), move(pixels of the wheel are handled here).
+    // `actions`: seek(ms) and select(id).
     constructor(box, canvas, tip, model, actions) {
       Object.assign(this, { box, canvas, tip, model, actions });
       this.context = canvas.getContext("2d");
@@ -155,7 +155,8 @@ const timeline = (() => {
         c.fillStyle = this.gutter ? colours.ink : colours.muted;
         c.font = `${this.gutter ? 12 : 10}px ${font}`;
         c.textBaseline = this.gutter ? "middle" : "top";
-        c.fillText(name, this.gutter ? 16 : 8, this.gutter ? top + this.laneHeight / 2 : top + 2, this.gutter - 22 || 200);
+        c.textAlign = "start";
+        c.fillText(name, this.gutter ? 16 : 8, this.gutter ? top + this.laneHeight / 2 : top + 3, this.gutter ? this.gutter - 22 : 200);
       });
       this.drawAxis(c, font);
       c.save();
