@@ -11,7 +11,9 @@ from spotting.base.errors import InputError
 from spotting.video.clips import Span, cut_clips, file_name
 
 
-@pytest.fixture(scope="module", params=["baseline.mp4", "reordered.mp4", "reordered.mkv", "vp9.webm"])
+@pytest.fixture(
+    scope="module", params=["baseline.mp4", "reordered.mp4", "reordered.mkv", "vp9.webm"]
+)
 def video(request, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("clips") / request.param
     if path.suffix == ".webm":

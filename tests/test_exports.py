@@ -33,7 +33,10 @@ MOMENTS = [
     Moment(1, "Goal", 3.0, 0.411),
     Moment(1, "Faute à Málaga & <b>", 2830.5, None),
 ]
-FILES_OF_BOTH = (HalfPlace(VideoFile("1.mp4", 25.0), 0.0, 0), HalfPlace(VideoFile("2.mp4"), 5.0, 45))
+FILES_OF_BOTH = (
+    HalfPlace(VideoFile("1.mp4", 25.0), 0.0, 0),
+    HalfPlace(VideoFile("2.mp4"), 5.0, 45),
+)
 TWO_VIDEOS = dict(enumerate(FILES_OF_BOTH, 1))
 
 
@@ -175,6 +178,6 @@ def test_no_moments_give_valid_files(tmp_path):
 def test_an_unknown_format_is_refused():
     with pytest.raises(InputError, match="no export 'xml'; there are sportscode"):
         make_exports(["xml"], "game", MOMENTS, PLACES, ["Goal"])
-    with pytest.raises(ValueError, match="^$"):
+    with pytest.raises(ValueError, match=r"^$"):
         parse_formats("sportscode,xml")
     assert parse_formats("csv, osl,csv") == ("csv", "osl")
