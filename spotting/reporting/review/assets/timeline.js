@@ -7,6 +7,7 @@ const timeline = (() => {
   const SHORTEST = 4000;
   const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800].map((seconds) => 1000 * seconds);
   const SHADES = 5;
+  const STAMP = 12;
 
   class Timeline {
     // `actions`: seek(ms) and select(id).
@@ -203,43 +204,54 @@ const timeline = (() => {
       return placed;
     }
 
-    // A path for each look, so that thousands of spots take a few milliseconds.
+    // Thousands of spots are stamped from one drawing for each look, once for each place on screen.
     drawSpots(c) {
-      const { colours } = this;
-      const radius = this.gutter && this.laneHeight < 18 ? 3.4 : 4.2;
-      const looks = new Map();
+      const layers = new Map([["rejected", []], ...[...Array(SHADES).keys()].map((k) => [k, []]), ["confirmed", []]]);
       for (const spot of this.placed) {
         const { status, confidence } = spot.item;
         const look = status === "candidate" ? Math.min(SHADES - 1, Math.floor(SHADES * (confidence ?? 1))) : status;
-        if (!looks.has(look)) looks.set(look, []);
-        looks.get(look).push(spot);
+        layers.get(look).push(spot);
       }
-      c.lineWidth = 1.4;
-      for (const look of ["rejected", ...Array(SHADES).keys(), "confirmed"]) {
-        const spots = looks.get(look);
-        if (!spots) continue;
-        c.beginPath();
+      const ratio = devicePixelRatio || 1;
+      for (const [look, spots] of layers) {
+        if (!spots.length) continue;
+        const stamp = this.stamp(look, ratio);
+        const there = new Set();
         for (const { x, y } of spots) {
-          if (look === "rejected") {
-            c.moveTo(x - 3, y - 3);
-            c.lineTo(x + 3, y + 3);
-            c.moveTo(x + 3, y - 3);
-            c.lineTo(x - 3, y + 3);
-          } else {
-            c.moveTo(x + radius, y);
-            c.arc(x, y, radius, 0, 2 * Math.PI);
-          }
+          const place = Math.round(x * ratio) + 100000 * y;
+          if (there.has(place)) continue;
+          there.add(place);
+          c.drawImage(stamp, Math.round((x - STAMP / 2) * ratio) / ratio, y - STAMP / 2, STAMP, STAMP);
         }
-        c.globalAlpha = typeof look === "number" ? 0.35 + (0.65 * look) / (SHADES - 1) : 1;
-        if (look === "confirmed") {
-          c.fillStyle = colours.accent;
-          c.fill();
-        } else {
-          c.strokeStyle = look === "rejected" ? colours.muted : colours.ink;
-          c.stroke();
-        }
-        c.globalAlpha = 1;
       }
+    }
+
+    stamp(look, ratio) {
+      const key = `${look} ${ratio} ${this.laneHeight} ${this.colours.ink}`;
+      this.stamps ??= new Map();
+      if (this.stamps.has(key)) return this.stamps.get(key);
+      const stamp = document.createElement("canvas");
+      stamp.width = stamp.height = Math.round(STAMP * ratio);
+      const c = stamp.getContext("2d");
+      c.setTransform(ratio, 0, 0, ratio, (STAMP * ratio) / 2, (STAMP * ratio) / 2);
+      c.lineWidth = 1.4;
+      c.globalAlpha = typeof look === "number" ? 0.35 + (0.65 * look) / (SHADES - 1) : 1;
+      if (look === "rejected") {
+        c.strokeStyle = this.colours.muted;
+        c.moveTo(-3, -3);
+        c.lineTo(3, 3);
+        c.moveTo(3, -3);
+        c.lineTo(-3, 3);
+        c.stroke();
+      } else {
+        c.arc(0, 0, this.laneHeight < 18 ? 3.4 : 4.2, 0, 2 * Math.PI);
+        c.fillStyle = this.colours.accent;
+        c.strokeStyle = this.colours.ink;
+        if (look === "confirmed") c.fill();
+        else c.stroke();
+      }
+      this.stamps.set(key, stamp);
+      return stamp;
     }
 
     draw() {
