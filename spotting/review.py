@@ -18,9 +18,9 @@ from argparse import SUPPRESS, Namespace
 from pathlib import Path
 
 from spotting.base import cli
+from spotting.data.exports import EXTRACTION_FILE
 from spotting.reporting.review import serve
 from spotting.reporting.review.match import (
-    EXTRACTION_FILE,
     Match,
     choose_classes,
     place_halves,

@@ -7,7 +7,7 @@
 `soccernet`   results_spotting.json, for SoccerNet's evaluator
 
 All times in them but those of `csv` and `soccernet` count from the start of the video, in which a
-`HalfPlace` says where each half lies. All functions are pure; `write_exports` alone writes files.
+`HalfPlace` says where each half lies. Functions named make_ are pure.
 """
 
 import csv
@@ -23,8 +23,10 @@ from typing import Any, NamedTuple
 
 from spotting import timing
 from spotting.base.errors import InputError
-from spotting.base.files import atomic_file
+from spotting.base.files import atomic_file, read_object
 from spotting.data.annotations import RESULTS_FILE
+
+EXTRACTION_FILE = "extraction.json"
 
 FORMATS = ("sportscode", "osl", "webvtt", "csv", "soccernet")
 
@@ -65,12 +67,43 @@ class VideoFile(NamedTuple):
 class HalfPlace(NamedTuple):
     """Where a half lies: it begins `start` seconds into `video`.
 
-    `first_minute` is the minute of the match at which it begins, None where that is not known.
+    `first_minute` is the minute of the match at which it begins and `end` the second of the video
+    at which it ends, None where they are not known.
     """
 
     video: VideoFile
     start: float
     first_minute: int | None = None
+    end: float | None = None
+
+
+def read_places(folder: Path) -> dict[int, HalfPlace]:
+    """Where the halves of a game lie in its video, as `extract` wrote it down beside the features.
+
+    Returns:
+      By the half's number; empty where the folder has no `extraction.json`. Videos have the paths
+      that `extract` was given. Minutes are those of the rules if there are several halves.
+
+    Raises:
+      InputError: the file has no times of halves in it.
+    """
+    path = folder / EXTRACTION_FILE
+    if not path.is_file():
+        return {}
+    places: dict[int, HalfPlace] = {}
+    try:
+        halves = read_object(path)["halves"]
+        several = len({entry["half"] for entry in halves}) > 1
+        for entry in halves:
+            half, end = entry["half"], entry.get("end")
+            begins = first_minute(half) if several else None
+            end = None if end is None else float(end)
+            places[half] = HalfPlace(
+                VideoFile(str(entry["video"])), float(entry["start"]), begins, end
+            )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path}: no times of halves in it ({error!r}); extract again") from error
+    return places
 
 
 def first_minute(half: int) -> int:

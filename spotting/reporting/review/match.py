@@ -4,24 +4,28 @@ import hashlib
 import itertools
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from spotting import timing
 from spotting.base.errors import InputError
-from spotting.base.files import parse_json, read_object
+from spotting.base.files import parse_json
 from spotting.data.annotations import (
     RESULTS_FILE,
     SOCCERNET_CLASSES,
     Prediction,
     read_results,
 )
-from spotting.data.exports import HalfPlace, VideoFile, first_minute
+from spotting.data.exports import (
+    EXTRACTION_FILE,
+    HalfPlace,
+    VideoFile,
+    first_minute,
+    read_places,
+)
 from spotting.reporting.review.playable import VideoFacts
-
-EXTRACTION_FILE = "extraction.json"
 
 HALF_NUMBERS = (1, 2, 3, 4)
 
@@ -255,38 +259,26 @@ def _read_extraction(
     folder: Path, videos: Sequence[VideoFacts]
 ) -> dict[int, tuple[int, Span]] | None:
     """For each half its video's index and its span, as `extract` wrote them down; or None."""
-    path = folder / EXTRACTION_FILE
-    if not path.is_file():
-        return None
-    document = read_object(path)
-    found: dict[int, tuple[int, Span]] = {}
-    try:
-        for entry in document["halves"]:
-            number = int(entry["half"])
-            index = _find_video(entry, document, videos, number)
-            end = entry.get("end")
-            span = Span(float(entry["start"]), None if end is None else float(end))
-            found[number] = (index, span)
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: no times of halves in it: {error!r}") from error
+    found = {
+        half: (_find_video(folder, place.video.path, videos, half), Span(place.start, place.end))
+        for half, place in read_places(folder).items()
+    }
     return found or None
 
 
-def _find_video(
-    entry: Mapping[str, Any], document: Mapping[str, Any], videos: Sequence[VideoFacts], number: int
-) -> int:
+def _find_video(folder: Path, recorded: str, videos: Sequence[VideoFacts], half: int) -> int:
     """The index of the video that a half was extracted from, by name, else by the half's number."""
-    recorded = entry.get("video", document.get("video"))
-    name = recorded.get("name", recorded.get("path")) if isinstance(recorded, Mapping) else recorded
-    stem = Path(str(name)).stem
+    stem = Path(recorded).stem
     for index, video in enumerate(videos):
         if video.path.stem in (stem, f"{stem}_browser"):
             return index
     if len(videos) == 1:
         return 0
-    if number <= len(videos):
-        return number - 1
-    raise ValueError(f"half {number} was in {name}")
+    if half <= len(videos):
+        return half - 1
+    raise InputError(
+        f"{folder / EXTRACTION_FILE}: half {half} was in {recorded}; give it as --video"
+    )
 
 
 def _seconds(text: str) -> float:

@@ -11,7 +11,7 @@ import socket
 import sys
 import webbrowser
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -141,9 +141,9 @@ def _write(store: Store, arguments: Namespace) -> int:
         folder = store.folder / "exports"
         print(*write_exports(folder, files), sep="\n")
     if arguments.clips:
-        from spotting.reporting.review.server import write_clips
+        from spotting.reporting.review.server import cut_confirmed
 
-        print(*write_clips(store, arguments.lead, arguments.lag), sep="\n")
+        print(*cut_confirmed(store, arguments.lead, arguments.lag), sep="\n")
     return 0
 
 
@@ -193,16 +193,14 @@ def _import_server() -> None:
 
 
 @contextlib.contextmanager
-def _signals():
+def _signals() -> Iterator[list[int]]:
     """Remembers signals that the server repeats when it has ended, instead of dying of them."""
     received: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
         received.append(number)
 
-    before: dict[int, Callable | int | None] = {
-        number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    before = {n: signal.signal(n, handle) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield received
     finally:

@@ -21,15 +21,13 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 
 from spotting.base.errors import InputError
-from spotting.data.exports import FORMATS, LAG, LEAD, make_exports
+from spotting.data.exports import FORMATS, LAG, LEAD, HalfPlace, VideoFile, make_exports
+from spotting.reporting.clips import CLIPS_FOLDER, write_clips
 from spotting.reporting.review import page
 from spotting.reporting.review.store import Conflict, Store
-from spotting.video.clips import Span, cut_clips, file_name
 
 PEN_SECONDS = 12.0
 """After so long without a word from the window that holds the pen another one may take it."""
-
-CLIPS_FOLDER = "clips"
 
 _LOOPBACK = {"127.0.0.1", "localhost", "[::1]"}
 _MOST_BYTES = 32 << 20
@@ -199,7 +197,7 @@ def make_app(store: Store, token: str, threshold: float) -> Starlette:
 
     def cut(body: dict[str, Any]) -> Response:
         try:
-            paths = write_clips(store, float(body.get("lead", LEAD)), float(body.get("lag", LAG)))
+            paths = cut_confirmed(store, float(body.get("lead", LEAD)), float(body.get("lag", LAG)))
         except (TypeError, ValueError) as error:
             return _error(400, str(error))
         except OSError as error:
@@ -222,27 +220,19 @@ def make_app(store: Store, token: str, threshold: float) -> Starlette:
     return app
 
 
-def write_clips(store: Store, lead: float = LEAD, lag: float = LAG) -> list[Path]:
+def cut_confirmed(store: Store, lead: float = LEAD, lag: float = LAG) -> list[Path]:
     """Cuts the video around every confirmed spot into the review's folder of clips.
 
     Raises:
       InputError: a video cannot be cut.
       OSError: a clip cannot be written.
     """
-    places = store.match.places()
-    files: list[Path] = []
-    for half in store.match.halves:
-        spans = []
-        for number, moment in enumerate(store.confirmed(), 1):
-            if moment.half != half.number:
-                continue
-            seconds = places[half.number].start + moment.position
-            minutes, rest = divmod(int(moment.position), 60)
-            name = f"{number:04d}_{half.number}_{minutes:02d}{rest:02d}_{file_name(moment.label)}"
-            spans.append(Span(name, max(0.0, seconds - lead), seconds + lag))
-        path = store.match.videos[half.video].path
-        files += [clip.path for clip in cut_clips(path, spans, store.folder / CLIPS_FOLDER)]
-    return files
+    match = store.match
+    places = {
+        half.number: HalfPlace(VideoFile(str(match.videos[half.video].path)), half.start)
+        for half in match.halves
+    }
+    return [clip.path for clip in write_clips(store.folder, store.confirmed(), places, lead, lag)]
 
 
 async def _read_json(request: Request) -> Any:
