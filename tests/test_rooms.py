@@ -13,7 +13,7 @@ ROOT = Path(spotting.__file__).parent
 ORDER = (
     ("base", "notation", "timing"),
     ("anchors",),
-    ("models", "data"),
+    ("models", "data", "video"),
     ("inference", "training"),
     ("scoring",),
     ("runs",),

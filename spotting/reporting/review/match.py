@@ -13,6 +13,7 @@ from spotting import timing
 from spotting.base.errors import InputError
 from spotting.base.files import parse_json
 from spotting.data.annotations import (
+    HALF_NUMBERS,
     RESULTS_FILE,
     SOCCERNET_CLASSES,
     Prediction,
@@ -26,8 +27,6 @@ from spotting.data.exports import (
     read_places,
 )
 from spotting.reporting.review.playable import VideoFacts
-
-HALF_NUMBERS = (1, 2, 3, 4)
 
 _SLACK = 10.0
 """Seconds that a spot may lie beyond its half: features are padded, durations rounded."""

@@ -27,7 +27,7 @@ from typing import Any, Literal
 from spotting import timing
 from spotting.base.errors import InputError
 from spotting.base.files import atomic_file, parse_json
-from spotting.data.annotations import LABELS_FILE, read_events
+from spotting.data.annotations import HALF_NUMBERS, LABELS_FILE, read_events
 from spotting.data.exports import Moment
 from spotting.reporting.review.match import Match
 
@@ -355,7 +355,7 @@ def _find_problem(state: Any) -> str:
         sound = (
             isinstance(item, dict)
             and isinstance(item.get("id"), str)
-            and item.get("half") in (1, 2, 3, 4)
+            and item.get("half") in HALF_NUMBERS
             and type(item.get("position")) is int
             and 0 <= item["position"] <= _MOST_MS
             and isinstance(item.get("label"), str)
