@@ -9,6 +9,8 @@ COMMANDS = (
     "evaluate",
     "predict",
     "extract",
+    "review",
+    "annotate",
     "prepare",
     "tune",
     "fuse",

@@ -12,6 +12,9 @@ Writes to --output
   spots.csv                      all games in one table: game,half,time,seconds,class,confidence
   timeline.html                  the spots of every half on a time axis, to look at
   submission.zip                 with --zip: for SoccerNet's challenge server and its evaluator
+  <game>/sportscode.xml, chapters.vtt, osl.json, events.csv
+                                 with --export: for analysts' tools
+  <game>/clips/                  with --clips: the video around each spot
 and keeps what is there already, unless --overwrite. Without --threshold all spots are written, down
 to confidence 0, as average-mAP wants them.
 """
@@ -34,7 +37,7 @@ import numpy as np
 from spotting import timing
 from spotting.base import cli
 from spotting.base.errors import InputError
-from spotting.base.files import atomic_file
+from spotting.base.files import atomic_file, write_text_atomic
 from spotting.data.annotations import (
     HALF_LIST,
     HALF_NUMBERS,
@@ -45,7 +48,17 @@ from spotting.data.annotations import (
 )
 from spotting.data.checks import read_header
 from spotting.data.dataset import SOCCERNET_V2
+from spotting.data.exports import (
+    EXTRACTION_FILE,
+    HalfPlace,
+    Moment,
+    make_exports,
+    parse_formats,
+    read_places,
+    write_exports,
+)
 from spotting.data.halves import FeatureFile, find_games
+from spotting.reporting.clips import write_clips
 from spotting.reporting.timeline import (
     LEAST_CONFIDENCE,
     TimelineGame,
@@ -104,6 +117,7 @@ def main() -> int:
             predictions, seconds = _spot(spotter, game, arguments.threshold, arguments.offset)
             within = [spot for spot in predictions if spot.position >= 0]
             write_results(arguments.output / game.name / RESULTS_FILE, game.name, within)
+            _export(arguments, game, within, spotter.classes)
         except (InputError, OSError) as error:
             line.show(now, final=True)
             if arguments.debug:
@@ -240,6 +254,19 @@ def _parse() -> Namespace:
         help="added to every time; spots that come before the start of the half are left out",
     )
     parser.add_argument("--zip", action="store_true", help=f"write {ZIP_FILE} too")
+    parser.add_argument(
+        "--export",
+        type=parse_formats,
+        default=(),
+        metavar="LIST",
+        help="of sportscode,osl,webvtt,csv, with commas between; halves of videos that "
+        "`extract` has seen are placed in them, others count as videos of their own",
+    )
+    parser.add_argument(
+        "--clips",
+        action="store_true",
+        help="cut the videos that `extract` has seen around each spot; needs --threshold",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace what --output has")
     # Intermixed, so that --features=A B means what it looks like.
     arguments = parser.parse_intermixed_args()
@@ -278,6 +305,14 @@ def _single(path: Path) -> FeatureFile:
 
 def _check_output(arguments: Namespace, games: Sequence[Game]) -> None:
     """Raises InputError where results cannot be written, or would replace others."""
+    if arguments.clips and arguments.threshold == 0:
+        raise InputError("--clips needs --threshold=auto or a number: without it all spots count")
+    for game in games if arguments.clips else ():
+        for half, path in game.halves.items():
+            place = read_places(path.parent).get(half)
+            if place is None or not Path(place.video.path).is_file():
+                missing = place.video.path if place else f"a half {half} in {EXTRACTION_FILE}"
+                raise InputError(f"{path.parent}: --clips needs {missing}, which is not there")
     output = arguments.output
     names = [f"{game.name}/{RESULTS_FILE}" for game in games] + [CSV_FILE, TIMELINE_FILE]
     names += [ZIP_FILE] if arguments.zip else []
@@ -307,6 +342,30 @@ def _spot(
             for position, label, confidence in spots
         ]
     return predictions, seconds
+
+
+def _export(
+    arguments: Namespace, game: Game, spots: Sequence[Prediction], classes: Sequence[str]
+) -> None:
+    """Writes a game's spots for analysts' tools, and clips, as far as they are asked for."""
+    folder = arguments.output / game.name
+    places: dict[int, HalfPlace] = {}
+    for half, path in game.halves.items():
+        recorded = read_places(path.parent)
+        if half in recorded:
+            places[half] = recorded[half]
+            # The page of `review` finds the halves by it.
+            write_text_atomic(
+                folder / EXTRACTION_FILE,
+                (path.parent / EXTRACTION_FILE).read_text("utf-8"),
+            )
+    moments = [Moment(*spot) for spot in spots]
+    # results_spotting.json is there.
+    formats = [name for name in arguments.export if name != "soccernet"]
+    if formats:
+        write_exports(folder, make_exports(formats, game.name, moments, places, classes))
+    if arguments.clips:
+        write_clips(folder, moments, places)
 
 
 def _write_timeline(output: Path, games: Sequence[SpottedGame], spotter: "Spotter") -> None:
