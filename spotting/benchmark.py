@@ -11,19 +11,19 @@ the paper measured on one V100. Inputs are random, figures are medians, and ever
 with a plain matrix product and with the memory's bandwidth, measured in turn with it.
 """
 
+import argparse
 import dataclasses
-import importlib
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from absl import flags
 from ml_collections import ConfigDict
 
 from spotting.base import cli
 from spotting.base.errors import InputError
 from spotting.base.files import write_json_atomic
 from spotting.reporting import paper
+from spotting.runs import config_files
 from spotting.runs.config import check_config
 
 if TYPE_CHECKING:
@@ -32,40 +32,22 @@ if TYPE_CHECKING:
 
 ALL = ("unet_resnet_pca", "te_small_resnet_pca", "te_base_resnet_pca", "unet_combination")
 
-_FLAGS = cli.new_flags("The row to measure: a file of configs/.")
-flags.DEFINE_bool("all", False, "Measure all of the paper's networks.", flag_values=_FLAGS)
-flags.DEFINE_enum(
-    "what",
-    "row",
-    ["row", "loader", "extraction"],
-    "A row, the streaming loader, or features of videos.",
-    flag_values=_FLAGS,
-)
-flags.DEFINE_enum(
-    "dtype",
-    None,
-    ["float32", "bfloat16"],
-    "Of the computation and of the features on the device; default: the config's.",
-    flag_values=_FLAGS,
-)
-flags.DEFINE_integer("seeds", 1, "Trainings in one program.", lower_bound=1, flag_values=_FLAGS)
-flags.DEFINE_string("json", None, "File for the figures.", flag_values=_FLAGS)
-
 
 def main() -> int:
-    """Runs what the flags say."""
-    if _FLAGS.what == "loader":
+    """Reads the command line."""
+    arguments = _parse()
+    if arguments.what == "loader":
         from spotting.benchmarks import loader as loader_benchmark
 
         loader_benchmark.benchmark("speed")
         return 0
-    if _FLAGS.what == "extraction":
+    if arguments.what == "extraction":
         from spotting.benchmarks import extraction
 
         figures = extraction.measure(_say)
         print(extraction.describe(figures))
-        if _FLAGS.json:
-            write_json_atomic(_FLAGS.json, dataclasses.asdict(figures))
+        if arguments.json:
+            write_json_atomic(arguments.json, dataclasses.asdict(figures))
         return 0
     import jax
 
@@ -75,34 +57,61 @@ def main() -> int:
     # A program from the cache would seem to compile at once.
     jax.config.update("jax_enable_compilation_cache", False)
     rows = []
-    for config in _configs():
+    for config in _configs(arguments):
         _say(config.paper_row)
-        rows.append(row.measure(config, _FLAGS.seeds, lambda text: _say(f"  {text}")))
+        rows.append(row.measure(config, arguments.seeds, lambda text: _say(f"  {text}")))
         print(row_table(rows[-1]) + "\n", flush=True)
     scored = scoring.measure(_say)
     print(scoring_table(scored))
-    if _FLAGS.json:
+    if arguments.json:
         figures = {
             "environment": environment(),
             "rows": [dataclasses.asdict(one) for one in rows],
             "scoring": dataclasses.asdict(scored),
             "paper": [one._asdict() for one in paper.TABLE_1],
         }
-        write_json_atomic(_FLAGS.json, figures)
+        write_json_atomic(arguments.json, figures)
     return 0
 
 
-def _configs() -> Iterable[ConfigDict]:
-    if _FLAGS.all:
-        if _FLAGS["config"].present:
+def _parse() -> argparse.Namespace:
+    parser = cli.Parser("python -m spotting.benchmark", __doc__)
+    parser.add_config("the row to measure")
+    parser.add_argument(
+        "--all",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="measure all of the paper's networks",
+    )
+    parser.add_argument(
+        "--what",
+        choices=("row", "loader", "extraction"),
+        default="row",
+        help="a row, the streaming loader, or features of videos",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        help="of the computation and of the features on the device; default: the config's",
+    )
+    parser.add_argument(
+        "--seeds", type=cli.positive_int, default=1, metavar="N", help="trainings in one program"
+    )
+    parser.add_argument("--json", metavar="FILE", help="file for the figures")
+    return parser.parse_args()
+
+
+def _configs(arguments: argparse.Namespace) -> Iterable[ConfigDict]:
+    if arguments.all:
+        if arguments.config:
             raise InputError("--all measures every network: leave --config out, or --all")
-        configs = [importlib.import_module(f"configs.{name}").get_config() for name in ALL]
+        configs = [config_files.load_config(name) for name in ALL]
     else:
-        configs = [cli.required_config(_FLAGS)]
+        configs = [config_files.load(arguments.config)]
     for config in configs:
         check_config(config)
-        if _FLAGS.dtype:
-            config.model.dtype = config.data.resident_dtype = _FLAGS.dtype
+        if arguments.dtype:
+            config.model.dtype = config.data.resident_dtype = arguments.dtype
     return configs
 
 
@@ -194,4 +203,4 @@ def scoring_table(scored: "Scoring") -> str:
 
 
 if __name__ == "__main__":
-    cli.run_flags(main, _FLAGS)
+    cli.run(main)

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-from absl import flags
 from ml_collections import ConfigDict
 
 from spotting.base import cli
@@ -28,6 +27,7 @@ from spotting.data.dataset import describe_dataset
 from spotting.data.transforms import describe_transformed
 from spotting.models.keras_files import read_weights
 from spotting.models.keras_names import from_keras, kind_of
+from spotting.runs import config_files
 from spotting.runs.config import (
     check_config,
     check_window,
@@ -40,23 +40,28 @@ from spotting.runs.setup import steps_per_epoch, variable_shapes
 from spotting.training.checkpoints import Checkpoints, count_parameters
 from spotting.training.objectives import KINDS
 
-_FLAGS = cli.new_flags("Which network and features it is for.")
-flags.DEFINE_multi_string(
-    "model", [], "SavedModel, checkpoint or .h5 file; twice for the two models.", flag_values=_FLAGS
-)
-flags.DEFINE_string(
-    "workdir", None, "Run folder to put it in; default as in main.", flag_values=_FLAGS
-)
 
-
-def main() -> int:
-    """Imports the models that the flags name."""
-    config = cli.required_config(_FLAGS)
-    if not _FLAGS.model:
-        raise InputError("--model=DIR is missing; see --help")
-    workdir = Path(_FLAGS.workdir or cli.default_workdir(_FLAGS))
-    import_models([Path(model) for model in _FLAGS.model], config, workdir)
-    return 0
+def main() -> None:
+    """Imports the models that the command line names."""
+    parser = cli.Parser("python -m spotting.import_keras", __doc__)
+    parser.add_config("which network and features it is for")
+    parser.add_argument(
+        "--model",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="SavedModel, checkpoint or .h5 file; twice for the two models",
+    )
+    parser.add_argument(
+        "--workdir", type=Path, metavar="DIR", help="run folder to put it in; default as in main"
+    )
+    arguments = parser.parse_args()
+    given = cli.require_config(arguments.config)
+    if not arguments.model:
+        raise InputError("--model=PATH is missing; see --help")
+    workdir = arguments.workdir or given.default_workdir
+    import_models(arguments.model, config_files.load(given), workdir)
 
 
 def import_models(models: Sequence[Path], config: ConfigDict, workdir: Path) -> None:
@@ -104,4 +109,4 @@ def import_models(models: Sequence[Path], config: ConfigDict, workdir: Path) -> 
 
 
 if __name__ == "__main__":
-    cli.run_flags(main, _FLAGS)
+    cli.run(main)

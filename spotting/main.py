@@ -1,6 +1,6 @@
 """Trains the two models of an experiment, spots its test matches, and scores them.
 
-Example, on matches that it plays itself (a few minutes on a laptop):
+Example, on simulated matches (a few minutes on a laptop):
 
     python -m spotting.main --config=configs/demo.py
 
@@ -12,44 +12,45 @@ A study runs several rows; this is the paper's Table 1:
 
     python -m spotting.main --config=configs/table1.py --config.data.root=DIR
 
-The same command again goes on where it was stopped.
+Run the same command again to resume.
 """
 
 import sys
 from pathlib import Path
 
-from absl import flags
-
 from spotting.base import cli
 from spotting.data.checks import MissingData
 
-_FLAGS = cli.new_flags("The experiment: a file of configs/, perhaps with :du, :sam or :sam_mixup.")
-flags.DEFINE_string(
-    "workdir",
-    None,
-    "Folder of the run; default: runs/<config's name>[_<argument>].",
-    flag_values=_FLAGS,
-)
-flags.DEFINE_enum(
-    "mode",
-    "run",
-    ["train", "evaluate", "run"],
-    "Train, score an earlier training again, or both.",
-    flag_values=_FLAGS,
-)
-
 
 def main() -> int:
-    """Runs the experiment or the study that the flags name."""
+    """Runs the experiment or the study that the command line names."""
+    parser = cli.Parser("python -m spotting.main", __doc__)
+    parser.add_config("the experiment, perhaps with :du, :sam or :sam_mixup")
+    parser.add_argument(
+        "--workdir",
+        type=Path,
+        metavar="DIR",
+        help="folder of the run; default: runs/<config's name>[_<argument>]",
+    )
+    parser.add_argument(
+        "--mode",
+        choices=("train", "evaluate", "run"),
+        default="run",
+        help="train, score an earlier training again, or both (the default)",
+    )
+    arguments = parser.parse_args()
+    given = cli.require_config(arguments.config)
+    from spotting.runs import config_files
+
+    config = config_files.load(given)
+    workdir = arguments.workdir or given.default_workdir
     from spotting import experiment
     from spotting.studies import study
 
-    config = cli.required_config(_FLAGS)
-    workdir = Path(_FLAGS.workdir or cli.default_workdir(_FLAGS))
     try:
         if "rows" in config:
-            return study.run(config, workdir, _FLAGS.mode)
-        experiment.run(config, workdir, _FLAGS.mode)
+            return study.run(config, workdir, arguments.mode)
+        experiment.run(config, workdir, arguments.mode)
     except MissingData as error:
         print(error.details, file=sys.stderr)
         raise
@@ -57,4 +58,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    cli.run_flags(main, _FLAGS)
+    cli.run(main)

@@ -15,11 +15,14 @@ Writes to --output
   <game>/sportscode.xml, chapters.vtt, osl.json, events.csv
                                  with --export: for analysts' tools
   <game>/clips/                  with --clips: the video around each spot
-and keeps what is there already, unless --overwrite. Without --threshold all spots are written, down
-to confidence 0, as average-mAP wants them.
+  predict.json                   which run and options made them, and of which files
+Run the same command again to resume: games that are finished are kept. What another run, other
+options or another program wrote is refused, unless --overwrite. Without --threshold all spots are
+written, down to confidence 0, as average-mAP wants them.
 """
 
 import csv
+import hashlib
 import io
 import os
 import re
@@ -27,17 +30,17 @@ import time
 import traceback
 import unicodedata
 import zipfile
-from argparse import SUPPRESS, Namespace
+from argparse import SUPPRESS, ArgumentTypeError, Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
 from spotting import timing
 from spotting.base import cli
 from spotting.base.errors import InputError
-from spotting.base.files import atomic_file, write_text_atomic
+from spotting.base.files import atomic_file, read_object, write_json_atomic, write_text_atomic
 from spotting.data.annotations import (
     HALF_LIST,
     HALF_NUMBERS,
@@ -65,11 +68,13 @@ from spotting.reporting.timeline import (
     TimelineHalf,
     write_timeline_page,
 )
+from spotting.runs import layout
 
 if TYPE_CHECKING:
     from spotting import Spotter
 
 CSV_FILE, TIMELINE_FILE, ZIP_FILE = "spots.csv", "timeline.html", "submission.zip"
+RECORD_FILE = "predict.json"
 CSV_HEADER = ("game", "half", "time", "seconds", "class", "confidence")
 
 # A half of a match at another frame rate than its own would last as long as none does.
@@ -91,54 +96,159 @@ class SpottedGame(NamedTuple):
     seconds: Mapping[int, float]
 
 
+class Record:
+    """predict.json: which run and options made the results of a folder, game by game.
+
+    With it the same command resumes: a game is finished if it is in the record with the same
+    feature files and its results are there.
+    """
+
+    def __init__(self, output: Path, made_by: Mapping[str, Any]):
+        """Reads what an earlier command left, if it was the same one.
+
+        Args:
+          output: the folder of results.
+          made_by: of this command: the run and the options.
+
+        Raises:
+          InputError: the folder holds results of another run or of other options.
+        """
+        self._output, self._path, self._made_by = output, output / RECORD_FILE, dict(made_by)
+        self._games: dict[str, Any] = {}
+        if not self._path.is_file():
+            return
+        earlier = read_object(self._path)
+        theirs, games = earlier.get("made_by"), earlier.get("games")
+        if not isinstance(theirs, dict) or not isinstance(games, dict):
+            raise InputError(f"{self._path}: not a record of predictions; --overwrite replaces it")
+        differing = [name for name in self._made_by if theirs.get(name) != self._made_by[name]]
+        if differing:
+            raise InputError(
+                f"{output}: holds results of another {', '.join(differing)}; choose another "
+                "--output, or replace them with --overwrite"
+            )
+        self._games = games
+
+    def finished(self, game: Game) -> SpottedGame | None:
+        """A game as an earlier command left it; None if it is to be spotted."""
+        entry = self._games.get(game.name)
+        if not isinstance(entry, dict) or entry.get("files") != _describe_files(game):
+            return None
+        return self._read(game.name)
+
+    def others(self, games: Sequence[Game]) -> list[SpottedGame]:
+        """Games of earlier commands, by the same run and options, that are not among these."""
+        names = {game.name for game in games}
+        found = (self._read(name) for name in self._games if name not in names)
+        return [game for game in found if game]
+
+    def _read(self, name: str) -> SpottedGame | None:
+        if not (self._output / name / RESULTS_FILE).is_file():
+            return None
+        seconds = {int(half): float(value) for half, value in self._games[name]["seconds"].items()}
+        return SpottedGame(name, seconds)
+
+    def add(self, game: Game, spotted: SpottedGame) -> None:
+        """Notes a game whose results are then to be written; older ones are deleted first.
+
+        So there is no moment at which a killed process leaves results that nobody owns, or older
+        ones that pass for these.
+        """
+        (self._output / game.name / RESULTS_FILE).unlink(missing_ok=True)
+        seconds = {str(half): value for half, value in spotted.seconds.items()}
+        self._games[game.name] = {"files": _describe_files(game), "seconds": seconds}
+        write_json_atomic(self._path, {"made_by": self._made_by, "games": self._games})
+
+    def __contains__(self, game: object) -> bool:
+        return game in self._games
+
+
+def _describe_files(game: Game) -> dict[str, list[Any]]:
+    """Path, size and time of change of each half's file: enough to notice another one."""
+    found = {}
+    for half, path in game.halves.items():
+        status = path.stat()
+        found[str(half)] = [str(path.resolve()), status.st_size, status.st_mtime_ns]
+    return found
+
+
+def identify_run(workdir: Path) -> str:
+    """A hash of what a run's predictions follow from: its config, thresholds and best weights."""
+    digest = hashlib.sha256()
+    files = [workdir / layout.CONFIG, workdir / layout.THRESHOLDS]
+    for kind in ("confidence", "displacement"):
+        files += sorted((layout.locate_checkpoints(workdir, kind) / "best").rglob("*"))
+    for path in files:
+        if path.is_file():
+            digest.update(path.relative_to(workdir).as_posix().encode())
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
 def main() -> int:
     """Reads the command line, spots game by game."""
     arguments = _parse()
+    for path in arguments.features:
+        _check_features(path)
     # JAX takes a second, which --help and a mistyped flag need not wait for.
     from spotting import Spotter
     from spotting.base.logs import ProgressLine, duration, log
 
     spotter = Spotter.load(arguments.workdir, arguments.nms, arguments.window)
     games = find(arguments.features, spotter.features)
-    _check_output(arguments, games)
+    record = _open_record(arguments)
+    _check_output(arguments, games, record)
     spotter.floor(arguments.threshold)  # Not there? Better said now than for each game.
     for warning in odd_lengths(games, spotter.frame_rate, spotter.data == SOCCERNET_V2):
         log(f"warning: {warning}")
 
     line, began = ProgressLine(), time.monotonic()
     spotted: list[SpottedGame] = []
-    dropped = 0
+    kept = dropped = failed = 0
     for count, game in enumerate(games):
-        elapsed = time.monotonic() - began
-        left = f", {duration(elapsed / count * (len(games) - count))} left" if count else ""
-        now = f"game {count + 1}/{len(games)}{left}: {game.name}"
-        line.show(now)
+        finished = record.finished(game)
+        if finished:
+            spotted.append(finished)
+            kept += 1
+            continue
+        done, elapsed = count - kept, time.monotonic() - began
+        left = elapsed / done * (len(games) - count) if done else None
+        now = f"game {count + 1}/{len(games)}: {game.name}"
+        line.show(now, left=left)
         try:
             predictions, seconds = _spot(spotter, game, arguments.threshold, arguments.offset)
             within = [spot for spot in predictions if spot.position >= 0]
-            write_results(arguments.output / game.name / RESULTS_FILE, game.name, within)
+            record.add(game, SpottedGame(game.name, seconds))
             _export(arguments, game, within, spotter.classes)
+            # Last: a game with results is finished.
+            write_results(arguments.output / game.name / RESULTS_FILE, game.name, within)
         except (InputError, OSError) as error:
             line.show(now, final=True)
             if arguments.debug:
                 traceback.print_exc()
             log(f"error: {game.name}: {error}")
+            failed += 1
             continue
         except KeyboardInterrupt:
-            log(f"\ninterrupted; {len(spotted)} of {len(games)} games have their {RESULTS_FILE}")
+            log(
+                f"\ninterrupted; {len(spotted)} of {len(games)} games have their {RESULTS_FILE}; "
+                "run the same command again to resume"
+            )
             return 130
         dropped += len(predictions) - len(within)
         spotted.append(SpottedGame(game.name, seconds))
+    num_spotted = len(spotted)
+    spotted = record.others(games) + spotted
     if dropped:
         log(f"warning: --offset moved {dropped} spots to before the start; they are left out")
-    failed = len(games) - len(spotted)
     if spotted:
         write_csv(arguments.output / CSV_FILE, arguments.output, spotted)
         _write_timeline(arguments.output, spotted, spotter)
         if arguments.zip:
             write_zip(arguments.output / ZIP_FILE, arguments.output, spotted)
         took = duration(time.monotonic() - began)
-        line.show(f"{len(spotted)} of {len(games)} games spotted in {took}", final=True)
+        before = f", {kept} of them before" if kept else ""
+        line.show(f"{num_spotted} of {len(games)} games spotted in {took}{before}", final=True)
         print(arguments.output / CSV_FILE)
         print(arguments.output / TIMELINE_FILE)
         if arguments.zip:
@@ -146,6 +256,30 @@ def main() -> int:
     if failed:
         log(f"error: {failed} of {len(games)} games failed, see above")
     return 1 if failed else 0
+
+
+def _check_features(path: Path) -> None:
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder of features")
+
+
+def _open_record(arguments: Namespace) -> Record:
+    options = {
+        "run": identify_run(arguments.workdir),
+        "threshold": arguments.threshold,
+        "nms": arguments.nms,
+        "window": arguments.window,
+        "offset": _describe_offset(arguments.offset),
+    }
+    if arguments.overwrite:
+        (arguments.output / RECORD_FILE).unlink(missing_ok=True)
+    return Record(arguments.output, options)
+
+
+def _describe_offset(offset: Mapping[int, float] | float) -> Any:
+    if isinstance(offset, Mapping):
+        return {str(half): seconds for half, seconds in sorted(offset.items())}
+    return offset
 
 
 def find(paths: Sequence[Path], features: str) -> list[Game]:
@@ -160,8 +294,7 @@ def find(paths: Sequence[Path], features: str) -> list[Game]:
     """
     games: dict[str, dict[int, Path]] = {}
     for path in paths:
-        if not path.exists():
-            raise InputError(f"{path}: no such file or folder of features")
+        _check_features(path)
         for game, half, file in find_games(path, features) if path.is_dir() else [_single(path)]:
             # A folder without a name of its own lends its files the one that it has outside; and
             # SoccerNet composes accents, which macOS takes apart.
@@ -248,10 +381,11 @@ def _parse() -> Namespace:
     )
     parser.add_argument(
         "--offset",
-        type=_finite,
+        type=_offset,
         default=0.0,
         metavar="SECONDS",
-        help="added to every time; spots that come before the start of the half are left out",
+        help="added to every time, or one for each half: 1:312.5,2:4020; spots that come before "
+        "the start of the half are left out",
     )
     parser.add_argument("--zip", action="store_true", help=f"write {ZIP_FILE} too")
     parser.add_argument(
@@ -275,11 +409,29 @@ def _parse() -> Namespace:
 
 
 def _threshold(text: str) -> float | Literal["auto"]:
-    return "auto" if text == "auto" else _finite(text)
+    if text == "auto":
+        return "auto"
+    value = _finite(text)
+    if not 0 <= value <= 1:
+        raise ArgumentTypeError(f"{text}: a threshold is a confidence, from 0 to 1, or auto")
+    return value
 
 
 def _windows(text: str) -> list[float]:
     return [_finite(part) for part in text.split(",")]
+
+
+def _offset(text: str) -> float | dict[int, float]:
+    """Seconds for all halves, or for each that is named; the others then have none."""
+    if ":" not in text:
+        return _finite(text)
+    offsets: dict[int, float] = {}
+    for part in text.split(","):
+        half, _, seconds = part.partition(":")
+        if half not in map(str, HALF_NUMBERS) or int(half) in offsets:
+            raise ArgumentTypeError(f"{text}: {part} is not HALF:SECONDS of one half, {HALF_LIST}")
+        offsets[int(half)] = _finite(seconds)
+    return offsets
 
 
 def _finite(text: str) -> float:
@@ -292,6 +444,7 @@ def _finite(text: str) -> float:
 # argparse names a type in its errors.
 _threshold.__name__ = "threshold"
 _windows.__name__ = "window"
+_offset.__name__ = "offset"
 _finite.__name__ = "number"
 
 
@@ -303,7 +456,7 @@ def _single(path: Path) -> FeatureFile:
     return FeatureFile(path.resolve().parent.name, int(number), path)
 
 
-def _check_output(arguments: Namespace, games: Sequence[Game]) -> None:
+def _check_output(arguments: Namespace, games: Sequence[Game], record: Record) -> None:
     """Raises InputError where results cannot be written, or would replace others."""
     if arguments.clips and arguments.threshold == 0:
         raise InputError("--clips needs --threshold=auto or a number: without it all spots count")
@@ -314,8 +467,9 @@ def _check_output(arguments: Namespace, games: Sequence[Game]) -> None:
                 missing = place.video.path if place else f"a half {half} in {EXTRACTION_FILE}"
                 raise InputError(f"{path.parent}: --clips needs {missing}, which is not there")
     output = arguments.output
-    names = [f"{game.name}/{RESULTS_FILE}" for game in games] + [CSV_FILE, TIMELINE_FILE]
-    names += [ZIP_FILE] if arguments.zip else []
+    names = [f"{game.name}/{RESULTS_FILE}" for game in games if game.name not in record]
+    if not (output / RECORD_FILE).is_file():
+        names += [CSV_FILE, TIMELINE_FILE] + ([ZIP_FILE] if arguments.zip else [])
     there = [name for name in names if (output / name).exists()]
     if there and not arguments.overwrite:
         more = f" and {len(there) - 1} more" if len(there) > 1 else ""
@@ -326,12 +480,16 @@ def _check_output(arguments: Namespace, games: Sequence[Game]) -> None:
 
 
 def _spot(
-    spotter: "Spotter", game: Game, threshold: float | Literal["auto"], offset: float
+    spotter: "Spotter",
+    game: Game,
+    threshold: float | Literal["auto"],
+    offsets: Mapping[int, float] | float,
 ) -> tuple[list[Prediction], dict[int, float]]:
     """The spots of a game, some perhaps before the start, and how long its halves last."""
     predictions, seconds = [], {}
     for half, path in sorted(game.halves.items()):
         num_frames, _ = read_header(path)
+        offset = offsets.get(half, 0.0) if isinstance(offsets, Mapping) else offsets
         try:
             spots = spotter.spot(np.load(path, mmap_mode="r"), threshold)
         except InputError as error:

@@ -6,16 +6,16 @@ Example:
 
 prints which files are missing or broken and what the folder adds up to, for SoccerNet-v2 beside
 its published counts, and writes the TFDS data set `soccernet_v2` into DIR/prepared, or into
---config.data.prepared_dir, which may be a gs:// path. The same command goes on where it was
-stopped.
+--config.data.prepared_dir, which may be a gs:// path. Run the same command again to
+resume.
 
 With --download it first fetches SoccerNet-v2's features and labels (550 games; Combination is
 92 GB). Nothing of that needs a password; only the videos, which are not needed here, need an NDA.
 """
 
+import argparse
 import sys
 
-from absl import flags
 from ml_collections import ConfigDict
 
 from spotting.base import cli
@@ -26,21 +26,25 @@ from spotting.data.dataset import LABELLED_SPLITS, Dataset, describe_dataset
 from spotting.data.halves import open_dataset
 from spotting.data.survey import describe_events, describe_problems, describe_splits, survey_split
 from spotting.data.transforms import Transform, list_sources
-from spotting.runs import preparation
+from spotting.runs import config_files, preparation
 from spotting.runs.config import check_config, read_transform
 from spotting.runs.preparation import describe_prepared
 
-_FLAGS = cli.new_flags("The experiment whose data to prepare: a file of configs/.")
-flags.DEFINE_bool(
-    "download", False, "Fetch SoccerNet-v2 from Hugging Face first.", flag_values=_FLAGS
-)
-
 
 def main() -> int:
-    """Runs what the flags say."""
-    config = cli.required_config(_FLAGS)
+    """Reads the command line."""
+    parser = cli.Parser("python -m spotting.prepare", __doc__)
+    parser.add_config("the experiment whose data to prepare")
+    parser.add_argument(
+        "--download",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="fetch SoccerNet-v2 from Hugging Face first",
+    )
+    arguments = parser.parse_args()
+    config = config_files.load(arguments.config)
     try:
-        return prepare(config, _FLAGS.download)
+        return prepare(config, arguments.download)
     except MissingData as error:
         print(error.details, file=sys.stderr)
         raise
@@ -93,4 +97,4 @@ def check(dataset: Dataset, transform: Transform, show_progress: bool) -> bool:
 
 
 if __name__ == "__main__":
-    cli.run_flags(main, _FLAGS)
+    cli.run(main)

@@ -15,8 +15,6 @@ tf-keras, beside a TensorFlow of the same version) and h5py.
 import sys
 from pathlib import Path
 
-from absl import flags
-
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
@@ -26,29 +24,31 @@ from spotting.base import cli  # noqa: E402
 from spotting.base.errors import InputError  # noqa: E402
 from spotting.data.dataset import describe_dataset  # noqa: E402
 from spotting.models.keras_names import HEADS  # noqa: E402
+from spotting.runs import config_files  # noqa: E402
 from spotting.runs.setup import chunk_frames  # noqa: E402
-
-_FLAGS = cli.new_flags("Which network and data it is for.")
-flags.DEFINE_list("seeds", ["1"], "Seeds of Keras.", flag_values=_FLAGS)
-flags.DEFINE_string("output", "start", "Folder for the files.", flag_values=_FLAGS)
 
 
 def main() -> int:
     """Writes <output>/<kind>_<seed>.h5."""
+    parser = cli.Parser("python tests/official_start.py", __doc__)
+    parser.add_config("which network and data it is for")
+    parser.add_argument("--seeds", default="1", metavar="N,N", help="seeds of Keras")
+    parser.add_argument("--output", type=Path, default="start", help="folder for the files")
+    arguments = parser.parse_args()
+    config = config_files.load(arguments.config)
     import tf_keras as keras
 
-    config = cli.required_config(_FLAGS)
     dataset = describe_dataset(config.data.root, config.data.features or None)
     if config.model.trunk != "unet" or dataset.feature_dim > config.model.projection:
         raise InputError("only for U-nets on features that need no projection")
     frames = chunk_frames(config, dataset.frame_rate)
     sizes = frames, dataset.feature_dim, len(dataset.classes), config.model.reduction
-    folder = Path(_FLAGS.output)
+    folder: Path = arguments.output
     folder.mkdir(parents=True, exist_ok=True)
-    for seed in _FLAGS.seeds:
+    for seed in arguments.seeds.split(","):
         for kind, head in HEADS.items():
             keras.utils.set_random_seed(int(seed))
-            model = keras_fixture.unet(keras, *sizes, config.model.levels, head)
+            model = keras_fixture.unet(keras, *sizes, config.model.unet.levels, head)
             path = folder / f"{kind}_{seed}.h5"
             model.save_weights(path)
             print(f"{path}: {model.count_params():,} parameters")
@@ -56,4 +56,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    cli.run_flags(main, _FLAGS)
+    cli.run(main)

@@ -104,10 +104,7 @@ def run_benchmark(found, monkeypatch, capsys):
         monkeypatch.setattr(scoring, "measure", lambda log: scored)
         monkeypatch.setattr("sys.argv", ["benchmark", *arguments])
         with pytest.raises(SystemExit) as ended:
-            cli.run_flags(benchmark.main, benchmark._FLAGS)
-        benchmark._FLAGS.unparse_flags()
-        for name in ("config", "all", "dtype", "seeds", "json"):
-            benchmark._FLAGS[name].unparse()
+            cli.run(benchmark.main)
         return asked, ended.value.code, *capsys.readouterr()
 
     caches = jax.config.jax_enable_compilation_cache

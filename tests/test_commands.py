@@ -1,4 +1,4 @@
-"""`python -m spotting` names every command."""
+"""`spotting` and `python -m spotting` name every command, and run it."""
 
 import subprocess
 import sys
@@ -22,7 +22,9 @@ def test_names_every_module_that_is_a_command():
 def test_lists_a_line_for_each_without_importing_jax():
     program = (
         "import runpy, sys\n"
-        "runpy.run_module('spotting', run_name='__main__')\n"
+        "sys.argv[1:] = []\n"
+        "try: runpy.run_module('spotting', run_name='__main__')\n"
+        "except SystemExit as end: assert not end.code\n"
         "assert 'jax' not in sys.modules\n"
     )
     done = subprocess.run(
@@ -31,3 +33,31 @@ def test_lists_a_line_for_each_without_importing_jax():
     listed = [line.split(maxsplit=1) for line in done.stdout.splitlines() if line.startswith("  ")]
     assert [name for name, _ in listed] == list(COMMANDS)
     assert all(description.endswith(".") for _, description in listed)
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "spotting", *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_runs_a_command():
+    done = run("main", "--config=demoo")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: --config=demoo: no such file")
+    done = run("report", "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "usage: python -m spotting.report" in done.stdout
+
+
+def test_an_unknown_command_is_one_line():
+    done = run("mian", "--config=demo")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: no such command: mian; did you mean main?\n"
+    done = run("zzz")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: no such command: zzz; the commands are main, report, ")
+
+
+def test_the_package_shows_what_it_has():
+    assert {"Spot", "Spotter"} <= set(dir(spotting))

@@ -234,10 +234,13 @@ def test_without_a_validation_split_the_last_parameters_count(tiny_dataset, tmp_
         (["--config=configs/unet_resnet_pca.py:nothing"], "unknown config argument 'nothing'"),
         (
             ["--config=configs/unet_resnet_pca.py", "--config.data.rot=x"],
-            "no such field: rot; Did you mean root instead of rot?",
+            "no such field: data.rot; did you mean data.root?",
         ),
         (["--config=configs/unet_resnet_pca.py", "--config.data.root=nowhere"], "no such folder"),
-        (["--config=configs/unet_resnet_pca.py", "--nothing=1"], "Unknown command line flag"),
+        (
+            ["--config=configs/unet_resnet_pca.py", "--nothing=1"],
+            "unrecognized arguments: --nothing=1",
+        ),
     ],
 )
 def test_bad_usage_is_one_line_and_status_2(arguments, message, tmp_path):

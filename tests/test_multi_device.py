@@ -172,7 +172,7 @@ def test_no_process_waits_for_one_that_failed(config_file, tmp_path):
     first, second = finish(*start_two(*command, *season, "--config.devices.distributed=True"))
     assert (first[0], second[0]) == (2, 2)
     assert "Not a directory" in first[2]
-    assert "the first process failed" in second[2]
+    assert "process 0 failed" in second[2]
 
 
 def test_distributed_needs_to_know_the_others(config_file, tmp_path):

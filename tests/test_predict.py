@@ -61,7 +61,8 @@ def test_all_that_is_written(run, tiny_run, tiny_dataset, tmp_path):
     files = ("spots.csv", "timeline.html", "submission.zip")
     assert out == "".join(f"{output / name}\n" for name in files)
     written = [f"{name}/{RESULTS}" for name in GAMES]
-    assert _files(output) == sorted([*written, "spots.csv", "submission.zip", "timeline.html"])
+    tables = ["predict.json", "spots.csv", "submission.zip", "timeline.html"]
+    assert _files(output) == sorted([*written, *tables])
 
     table = _table(output)
     assert list(table[0]) == ["game", "half", "time", "seconds", "class", "confidence"]
@@ -126,9 +127,82 @@ def test_what_is_there_is_kept(run, game, tmp_path):
     assert _files(table.parent) == ["spots.csv"]
     assert run(f"--features={game}", "--overwrite")[0] == 0
     assert table.read_text() != "mine"
+    # Results that this program has no record of are nobody's to replace.
+    (table.parent / "predict.json").unlink()
     assert "spots.csv and 2 more: there" in run(f"--features={game}")[2].replace(
         f"a game/{RESULTS} and", "spots.csv and"
     )
+
+
+def _count_spots(monkeypatch):
+    """A list that grows by one with each half that is spotted."""
+    spot, calls = Spotter.spot, []
+    monkeypatch.setattr(Spotter, "spot", lambda *given: calls.append(given) or spot(*given))
+    return calls
+
+
+def test_the_same_command_resumes(run, tiny_dataset, tmp_path, monkeypatch):
+    output = tmp_path / "out"
+    arguments = (f"--features={tiny_dataset}", "--threshold=auto", "--offset=1:5,2:-3")
+    assert run(*arguments)[0] == 0
+    whole = {name: (output / name).read_bytes() for name in _files(output)}
+    calls = _count_spots(monkeypatch)
+    code, _, err = run(*arguments)
+    assert (code, calls) == (0, [])
+    assert "5 of 5 games spotted in 0:00, 5 of them before" in err
+    # One was interrupted, the features of another are new.
+    (output / GAMES[1] / RESULTS).unlink()
+    file = tiny_dataset / GAMES[2] / "1_toy16.npy"
+    copy = shutil.copytree(tiny_dataset, tmp_path / "copy")
+    os.utime(file)
+    assert run(*arguments)[0] == 0
+    assert len(calls) == 4
+    changed = {name for name in whole if (output / name).read_bytes() != whole[name]}
+    assert changed == {"predict.json"}
+    # More games may follow, and join the others in the tables.
+    more = shutil.copytree(copy / GAMES[0], tmp_path / "more" / "m9")
+    assert run(f"--features={more.parent}", *arguments[1:])[0] == 0
+    assert {row["game"] for row in _table(output)} == {*GAMES, "m9"}
+
+
+def test_results_of_another_run_or_other_options_are_kept(run, game, tiny_run, tmp_path):
+    assert run(f"--features={game}")[0] == 0
+    whole = (tmp_path / "out" / "spots.csv").read_bytes()
+    changed = shutil.copytree(tiny_run, tmp_path / "changed")
+    for arguments, workdir, what in (
+        (["--threshold=0.1"], tiny_run, "threshold"),
+        (["--nms=soft", "--window=3"], tiny_run, "nms, window"),
+        (["--offset=1:1"], tiny_run, "offset"),
+        ([], changed, "run"),
+    ):
+        (changed / "thresholds.json").write_text('{"Goal": 0.1, "Corner": 0.1, "Throw-in": 0.1}')
+        code, _, err = run(f"--features={game}", *arguments, workdir=workdir)
+        assert (code, err.count("\n")) == (2, 1)
+        assert f"holds results of another {what}; choose another --output" in err
+        assert (tmp_path / "out" / "spots.csv").read_bytes() == whole
+    # A copy of the run is the same run.
+    copy = shutil.copytree(tiny_run, tmp_path / "copy")
+    assert "1 of them before" in run(f"--features={game}", workdir=copy)[2]
+    (tmp_path / "out" / "predict.json").write_text("{}")
+    assert "not a record of predictions" in run(f"--features={game}")[2]
+    assert run(f"--features={game}", "--overwrite")[0] == 0
+
+
+def test_an_offset_for_each_half(run, game, tmp_path):
+    assert run(f"--features={game}")[0] == 0
+    plain = read_results(tmp_path / "out" / "a game" / RESULTS)
+    assert run(f"--features={game}", "--offset=1:312.5,2:4020", "--overwrite")[0] == 0
+    moved = read_results(tmp_path / "out" / "a game" / RESULTS)
+    offsets = {1: 312.5, 2: 4020.0}
+    assert [s.position for s in moved] == [s.position + offsets[s.half] for s in plain]
+    assert run(f"--features={game}", "--offset=2:7", "--overwrite")[0] == 0
+    moved = read_results(tmp_path / "out" / "a game" / RESULTS)
+    assert [s.position for s in moved] == [s.position + 7 * (s.half == 2) for s in plain]
+
+
+def test_features_are_looked_for_before_the_models_are_read(run, monkeypatch):
+    monkeypatch.setattr(Spotter, "load", None)
+    assert "nowhere: no such file or folder" in run("--features=nowhere")[2]
 
 
 def test_a_game_that_fails_is_named_and_the_others_go_on(run, tiny_dataset, game, tmp_path):
@@ -160,7 +234,8 @@ def test_a_game_that_fails_is_named_and_the_others_go_on(run, tiny_dataset, game
         assert what in line
     assert errors[-1] == "error: 4 of 5 games failed, see above"
     assert {row["game"] for row in _table(tmp_path / "out")} == {"a game"}
-    files = [f"a game/{RESULTS}", "spots.csv", "submission.zip", "timeline.html"]
+    tables = ["predict.json", "spots.csv", "submission.zip", "timeline.html"]
+    files = [f"a game/{RESULTS}", *tables]
     assert _files(tmp_path / "out") == files
 
 
@@ -199,9 +274,13 @@ def test_an_interruption_leaves_whole_files(run, tiny_dataset, tmp_path, monkeyp
 
     monkeypatch.setattr(Spotter, "spot", interrupted)
     code, _, err = run(f"--features={tiny_dataset}")
-    assert (code, err.splitlines()[-1]) == (130, f"interrupted; 1 of 5 games have their {RESULTS}")
-    (only,) = _files(tmp_path / "out")
+    last = f"interrupted; 1 of 5 games have their {RESULTS}; run the same command again to resume"
+    assert (code, err.splitlines()[-1]) == (130, last)
+    only, record = _files(tmp_path / "out")
     assert read_results(tmp_path / "out" / only)
+    assert record == "predict.json"
+    monkeypatch.setattr(Spotter, "spot", spot)
+    assert "5 of 5 games spotted in 0:00, 1 of them before" in run(f"--features={tiny_dataset}")[2]
 
 
 @pytest.mark.parametrize(
@@ -212,9 +291,16 @@ def test_an_interruption_leaves_whole_files(run, tiny_dataset, tmp_path, monkeyp
         (["--features=in", "in/a game/1_toy16.npy"], "two files for half 1 of game 'a game'"),
         (["--features=in", "--output=a file/out"], "a file/out: nothing can be written there"),
         (["--features=in", "--threshold=high"], "argument --threshold: invalid threshold value"),
+        (
+            ["--features=in", "--threshold=2"],
+            "2: a threshold is a confidence, from 0 to 1",
+        ),
+        (["--features=in", "--threshold=-0.1"], "a threshold is a confidence"),
+        (["--features=in", "--offset=1:2,1:3"], "1:3 is not HALF:SECONDS of one half, "),
+        (["--features=in", "--offset=5:2"], "5:2 is not HALF:SECONDS"),
         (["--features=in", "--window=4,"], "argument --window: invalid window value"),
         (["--features=in", "--window=1,2"], "2 NMS windows for the 3 classes"),
-        (["--features=in", "--offset=nan"], "argument --offset: invalid number value"),
+        (["--features=in", "--offset=nan"], "argument --offset: invalid offset value"),
         (["--features=in", "--workdir=in"], "in: not a run folder"),
         ([], "the following arguments are required: --features"),
     ],

@@ -21,7 +21,7 @@ from spotting.base.errors import InputError
 from spotting.models import network
 from spotting.models.network import Trunk
 from spotting.runs import config as runs_config
-from spotting.runs import setup
+from spotting.runs import config_files, setup
 
 
 @pytest.mark.parametrize(
@@ -176,9 +176,10 @@ def test_a_config_file_that_fails_is_one_line(tmp_path, monkeypatch, capsys, sou
     path = tmp_path / "broken.py"
     path.write_text(source)
     monkeypatch.setattr("sys.argv", ["program", f"--config={path}"])
-    values = cli.new_flags("A file.")
+    parser = cli.Parser("program", "What it does.")
+    parser.add_config("a file")
     with pytest.raises(SystemExit) as ended:
-        cli.run_flags(lambda: bool(cli.required_config(values)), values)
+        cli.run(lambda: config_files.load(parser.parse_args().config))
     assert ended.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")

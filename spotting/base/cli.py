@@ -1,4 +1,4 @@
-"""What every command line here has in common: exit codes, one-line errors, the --config flag.
+"""What every command line here has in common: exit codes, one-line errors, --config.
 
 Programs that JAX compiles are kept in the user's cache folder ($XDG_CACHE_HOME/spotting/jax, unless
 JAX_COMPILATION_CACHE_DIR says otherwise), so that the next start need not wait for them.
@@ -9,111 +9,152 @@ on stderr; `--debug` shows the traceback as well.
 
 import argparse
 import contextlib
+import difflib
 import logging
 import os
 import re
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NoReturn
-
-from absl import flags
-from absl import logging as absl_logging
-from ml_collections import ConfigDict, config_flags
+from typing import Any, NamedTuple, NoReturn
 
 from spotting.base.errors import InputError
 
 _FAILED, _USAGE_OR_INPUT, _INTERRUPTED = 1, 2, 130
 _LAST_WORDS = 1.0  # seconds between a failure of one process and its end
-_HELP = {"-h", "-help", "--help", "-helpshort", "--helpshort", "-helpfull", "--helpfull"}
+_OVERRIDE = re.compile(r"--(no)?config\.([^=]+)(?:=(.*))?", re.DOTALL)
+_ANOTHER_FLAG = re.compile(r"--?[A-Za-z]")
+_CONFIG_EXAMPLE = "--config=configs/NAME.py is missing"
+
+
+class Override(NamedTuple):
+    """A field of a config that the command line sets: its dotted name and the text of its value.
+
+    The text is None for a bare `--config.name`, which only a switch takes.
+    """
+
+    name: str
+    text: str | None
+
+
+class ConfigArgument(NamedTuple):
+    """What --config and --config.NAME=VALUE said, for `runs.config_files.load`.
+
+    Attributes:
+      spec: FILE[:ARGUMENT].
+      overrides: fields to set, in the order given.
+    """
+
+    spec: str
+    overrides: tuple[Override, ...] = ()
+
+    @property
+    def default_workdir(self) -> Path:
+        """runs/<config file's stem>[_<argument>]."""
+        return Path("runs", config_name(self.spec))
 
 
 class Parser(argparse.ArgumentParser):
-    """Parses an argparse style command line, with --debug; its errors are one line like others."""
+    """Parses a command line, with --debug; its errors are one line like all others."""
 
-    def __init__(self, prog: str, description: str):
+    def __init__(self, prog: str, description: str | None):
         super().__init__(
             prog=prog,
             description=description,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
+        self._takes_config = False
         self.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+    def add_config(self, what: str) -> None:
+        """Adds --config, and --config.NAME=VALUE for any field of the config.
+
+        The parsed `config` is a `ConfigArgument`, or None where the command line has no --config.
+        """
+        self._takes_config = True
+        self.add_argument(
+            "--config",
+            metavar="FILE[:ARG]",
+            help=f"{what}; a file, or the name of a config that ships, such as demo. "
+            "--config.NAME=VALUE sets a field of it: --config.training.epochs=10",
+        )
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """As argparse's, with the overrides of the config taken out first."""
+        arguments = list(sys.argv[1:] if args is None else args)
+        overrides: list[Override] = []
+        if self._takes_config:
+            arguments, overrides = _take_overrides(arguments)
+        found, unknown = super().parse_known_args(arguments, namespace)
+        if self._takes_config and not isinstance(found.config, ConfigArgument):
+            found.config = found.config and ConfigArgument(found.config, tuple(overrides))
+            if overrides and not found.config:
+                self.error(f"--config.{overrides[0].name} sets a field, but {_CONFIG_EXAMPLE}")
+        return found, unknown
 
     def error(self, message: str) -> NoReturn:
         """Raises what argparse has to say as an InputError."""
+        unknown = re.match(r"unrecognized arguments: (--[\w-]+)", message)
+        if unknown:
+            message += did_you_mean(unknown[1], self._option_string_actions)
         raise InputError(f"{message}; see --help")
 
 
-def run(main: Callable[[], int | None]) -> None:
-    """Runs an argparse style `main` and exits with its status."""
-    _exit(main)
+def _take_overrides(arguments: Sequence[str]) -> tuple[list[str], list[Override]]:
+    """Parts a command line from the config's fields that it sets."""
+    others, overrides = [], []
+    waiting = list(arguments)
+    while waiting:
+        argument = waiting.pop(0)
+        match = _OVERRIDE.fullmatch(argument)
+        if match is None:
+            others.append(argument)
+            continue
+        switched_off, name, text = match.groups()
+        if switched_off:
+            text = "false" if text is None else text
+        elif text is None and waiting and not _ANOTHER_FLAG.match(waiting[0]):
+            text = waiting.pop(0)
+        overrides.append(Override(name, text))
+    return others, overrides
 
 
-def new_flags(config_help: str) -> flags.FlagValues:
-    """A command line's own flags, --config and --debug among them.
-
-    They are not absl's global ones, so that one program may use the modules of several command
-    lines.
-    """
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", None, config_help, flag_values=values)
-    flags.DEFINE_bool("debug", False, "Show the traceback of an error.", flag_values=values)
-    return values
+def require_config(argument: ConfigArgument | None) -> ConfigArgument:
+    """The value of --config; InputError if there is none."""
+    if argument is None:
+        raise InputError(f"{_CONFIG_EXAMPLE}; see --help")
+    return argument
 
 
-def run_flags(main: Callable[[], int | None], values: flags.FlagValues) -> None:
-    """Runs a `main` that reads the flags of `new_flags` and exits with its status."""
-    # A config file may import its neighbours, from whatever folder the program is started in.
-    sys.path.append(str(Path(__file__).parents[1]))
-
-    def parse_and_run() -> int | None:
-        try:
-            unknown = values(sys.argv)[1:]
-        except (KeyError, AttributeError) as error:  # a flag like --config.data.rot
-            # Its text was quoted once by each of the objects that it went through.
-            reason = re.sub(r"[\\'\"]", "", re.sub(r"\\+n|\n", "; ", str(error)))
-            raise InputError(f"the config has no such field: {reason}") from error
-        except flags.Error as error:
-            raise InputError(f"{_last_line(error)}; see --help") from error
-        except Exception as error:  # whatever the config file may do
-            reason = f"{type(error).__name__}: {error}"
-            raise InputError(f"the config file fails with {reason}") from error
-        if unknown:
-            raise InputError(f"unknown argument {unknown[0]!r}; see --help")
-        return main()
-
-    if _HELP & set(sys.argv):
-        print((sys.modules["__main__"].__doc__ or "").strip())
-        for name in sorted(set(values) - {"flagfile", "undefok"}):
-            print(f"\n  --{name}\n      {values[name].help}", end="")
-        print()
-        sys.exit(0)
-    _exit(parse_and_run)
+def config_name(spec: str) -> str:
+    """Name of what --config names, for folders: its file's stem and its argument."""
+    file, _, argument = spec.partition(":")
+    return "_".join(filter(None, [Path(file).stem, argument]))
 
 
-def required_config(values: flags.FlagValues) -> ConfigDict:
-    """The value of --config; InputError if none was given or it cannot be read."""
-    if not values["config"].present:
-        raise InputError("--config=configs/NAME.py is missing; see --help")
-    if not isinstance(values.config, ConfigDict):
-        name = config_flags.get_config_filename(values["config"])
-        is_there = Path(name.partition(":")[0]).is_file()
-        reason = "its get_config() returns no ConfigDict" if is_there else "no such file"
-        raise InputError(f"--config={name}: {reason}")
-    return values.config
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Words for the end of an error that name what is most like `word`; empty if nothing is."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
-def default_workdir(values: flags.FlagValues) -> Path:
-    """runs/<config file's stem>[_<argument>] of --config."""
-    name = config_flags.get_config_filename(values["config"])
-    file, _, argument = name.partition(":")
-    return Path("runs", "_".join(filter(None, [Path(file).stem, argument])))
+def positive_int(text: str) -> int:
+    """A whole number from 1 on, as argparse's `type`."""
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
 
 
-def _exit(main: Callable[[], int | None]) -> NoReturn:
-    """Ends the program with the status of `main`."""
+positive_int.__name__ = "whole number from 1 on"  # argparse names a type in its errors
+
+
+def run(main: Callable[[], Any]) -> NoReturn:
+    """Runs a command's `main` and exits with its status, an int or None."""
     try:
         status = _guarded(main, debug="--debug" in sys.argv)
     except Exception:
@@ -130,9 +171,8 @@ def _exit(main: Callable[[], int | None]) -> NoReturn:
     sys.exit(status)
 
 
-def _guarded(main: Callable[[], int | None], debug: bool) -> int:
+def _guarded(main: Callable[[], Any], debug: bool) -> int:
     # Libraries' notes belong to those who debug them.
-    absl_logging.set_verbosity(absl_logging.WARNING)
     logging.getLogger("absl").setLevel(logging.ERROR)
     if not debug:
         # On some processors XLA takes its own tuning hints for missing features, and says so at
@@ -142,18 +182,22 @@ def _guarded(main: Callable[[], int | None], debug: bool) -> int:
     try:
         return main() or 0
     except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on from here", file=sys.stderr)
+        _end_progress()
+        print("\ninterrupted; run the same command again to resume", file=sys.stderr)
         return _INTERRUPTED
     except (InputError, OSError, ArithmeticError) as error:
+        _end_progress()
         if debug:
             raise
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return _FAILED if isinstance(error, ArithmeticError) else _USAGE_OR_INPUT
 
 
-def _last_line(error: BaseException) -> str:
-    """Config errors come as whole tracebacks; what is wrong stands at their end."""
-    return str(error).strip().splitlines()[-1].removeprefix("ValueError: ")
+def _end_progress() -> None:
+    """Completes a progress line that the error would otherwise be glued to."""
+    logs = sys.modules.get("spotting.base.logs")
+    if logs:
+        logs.end_progress()
 
 
 def _keep_compiled_programs() -> None:

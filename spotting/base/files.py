@@ -75,7 +75,7 @@ def write_text_atomic(path: str | os.PathLike, text: str) -> None:
 def write_npz_atomic(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes an uncompressed .npz file, atomically."""
     with atomic_file(path) as file:
-        np.savez(file, **arrays)
+        np.savez(file, allow_pickle=False, **arrays)
 
 
 def write_json_atomic(path: str | os.PathLike, value: Any) -> None:

@@ -1,4 +1,9 @@
-"""What a run leaves behind while it runs: JSON lines, TensorBoard curves, a progress line."""
+"""What a run leaves behind while it runs: JSON lines, TensorBoard curves, a progress line.
+
+The progress line is our own: rich (15) prints nothing to a file until the end and needs ipywidgets
+in a notebook, tqdm (4) fills a file with carriage returns and cuts its last values off first; both
+must be told apart by hand where there are several processes.
+"""
 
 import datetime
 import importlib.metadata
@@ -24,7 +29,7 @@ _PACKAGES = ("spotting", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "
 class RunLog:
     """Writes `log.jsonl` and `tensorboard/` in a run's folder.
 
-    Of several processes the first one does; the others' writes go nowhere.
+    Of several processes process 0 does; the others' writes go nowhere.
     """
 
     def __init__(self, workdir: str | os.PathLike | None, tensorboard: bool = True):
@@ -91,28 +96,58 @@ def _revision() -> str | None:
 class ProgressLine:
     """One line on stderr that is rewritten in place; on a file, a new line every half minute.
 
-    The first of several processes shows it.
+    Process 0 of several shows it. `log`, an error and another progress line complete a line that
+    stands unfinished before they print, with the last text that it was given.
     """
 
     def __init__(self, enabled: bool = True):
         self._enabled = enabled
-        self._live = sys.stderr.isatty()
-        self._last = 0.0
+        # A notebook is no terminal, but its cells know what a carriage return is.
+        self._live = sys.stderr.isatty() or "ipykernel" in sys.modules
+        self._last = float("-inf")
+        self._text = ""
 
-    def show(self, text: str, final: bool = False) -> None:
-        """Shows `text`; `final` leaves it standing."""
-        now = time.monotonic()
+    def show(self, text: str, final: bool = False, left: float | None = None) -> None:
+        """Shows `text`; what does not fit into the terminal is cut off at its end.
+
+        Args:
+          text: of the line.
+          final: whether it is the last, which is left standing.
+          left: seconds to the end, put before the text, so that it is never cut off.
+        """
+        global _unfinished
         if not self._enabled or not parallel.is_process_0():
             return
+        if _unfinished is not self:
+            end_progress()
+        self._text = text if left is None else f"{duration(left)} left  {text}"
+        now = time.monotonic()
+        if self._live:
+            _unfinished = None if final else self
         if not final and now - self._last < (0.1 if self._live else 30):
             return
         self._last = now
         if self._live:
-            width = shutil.get_terminal_size().columns - 1
-            print("\r" + text[:width].ljust(width), end="\n" if final else "", file=sys.stderr)
+            self._draw(end="\n" if final else "")
         else:
-            print(text, file=sys.stderr)
-        sys.stderr.flush()
+            print(self._text, file=sys.stderr, flush=True)
+
+    def _draw(self, end: str) -> None:
+        width = shutil.get_terminal_size().columns - 1
+        text = self._text if len(self._text) <= width else f"{self._text[: width - 1]}…"
+        print("\r" + text.ljust(width), end=end, file=sys.stderr, flush=True)
+
+
+_unfinished: ProgressLine | None = None
+"""The line that stands on the terminal without an end."""
+
+
+def end_progress() -> None:
+    """Completes a progress line that stands unfinished, with the last text that it was given."""
+    global _unfinished
+    line, _unfinished = _unfinished, None
+    if line is not None:
+        line._draw(end="\n")
 
 
 def duration(seconds: float) -> str:
@@ -125,4 +160,5 @@ def duration(seconds: float) -> str:
 def log(text: str) -> None:
     """Prints a line on stderr, in process 0 alone."""
     if parallel.is_process_0():
+        end_progress()
         print(text, file=sys.stderr, flush=True)

@@ -4,7 +4,7 @@ The devices form a mesh of one axis. Batches are spread over it and all else is 
 `jax.jit` then computes what one device would, so that SAM's norm, mixup's pairs and the gradient
 are those of the whole batch.
 
-Only the first process validates, writes files, and speaks.
+Only process 0 validates, writes files, and logs.
 """
 
 import os
@@ -34,12 +34,10 @@ def join_processes() -> None:
     """
     if jax.distributed.is_initialized():
         return
-    numbers = {}
-    for argument in ("num_processes", "process_id"):
-        if text := os.environ.get(f"JAX_{argument.upper()}"):
-            numbers[argument] = int(text)
     try:
-        jax.distributed.initialize(**numbers)
+        jax.distributed.initialize(
+            num_processes=_number("JAX_NUM_PROCESSES"), process_id=_number("JAX_PROCESS_ID")
+        )
     except ValueError as error:
         raise InputError(
             f"devices.distributed: {error} Set JAX_COORDINATOR_ADDRESS=HOST:PORT, "
@@ -47,6 +45,12 @@ def join_processes() -> None:
         ) from error
     # What is wrong with the run is then found by each for itself, and none by another's end.
     multihost_utils.sync_global_devices("joined")
+
+
+def _number(variable: str) -> int | None:
+    """A whole number from the environment, None where there is none."""
+    text = os.environ.get(variable)
+    return int(text) if text else None
 
 
 def make_mesh(count: int, batch_size: int) -> Mesh:
@@ -102,20 +106,20 @@ def local_copy(tree: Any) -> Any:
 
 
 def is_process_0() -> bool:
-    """Whether this is the only process of the run or the first of several."""
+    """Whether this is process 0, or the only process of the run."""
     return not jax.distributed.is_initialized() or jax.process_index() == 0
 
 
 def from_process_0(tree: Any) -> Any:
-    """What the first process has, in all of them: a tree of numbers and NumPy arrays."""
+    """What process 0 has, in all of them: a tree of numbers and NumPy arrays."""
     return multihost_utils.broadcast_one_to_all(tree) if jax.process_count() > 1 else tree
 
 
 def on_process_0(work: Callable[..., Result], *arguments: Any) -> Result | None:
-    """Calls `work` in the first process, while the others wait for its end.
+    """Calls `work` in process 0, while the others wait for its end.
 
     Raises:
-      ConnectionAbortedError: in the others, if it failed; the first one raises what it raised.
+      ConnectionAbortedError: in the others, if it failed; process 0 raises what it raised.
     """
     result, error = None, None
     if is_process_0():
@@ -127,5 +131,5 @@ def on_process_0(work: Callable[..., Result], *arguments: Any) -> Result | None:
     if error is not None:
         raise error
     if failed:
-        raise ConnectionAbortedError("the first process failed; what it printed says why")
+        raise ConnectionAbortedError("process 0 failed; what it printed says why")
     return result

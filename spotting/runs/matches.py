@@ -19,7 +19,6 @@ from spotting.data.transforms import (
 )
 from spotting.runs.config import locate_prepared, read_transform
 from spotting.runs.layout import SEASON
-from spotting.runs.video_season import prepare_season
 
 if TYPE_CHECKING:
     from spotting.data.prepared.reader import Prepared
@@ -60,8 +59,12 @@ def read_matches(config: ConfigDict, workdir: Path) -> Matches:
     if config.data.simulated:
         root = root or workdir / SEASON
         if config.data.simulated_video:
+            from spotting.runs.video_season import prepare_season
+
             parallel.on_process_0(prepare_season, root, config.logging.progress)
         else:
+            from spotting.data.simulated.season import write_season
+
             parallel.on_process_0(write_season, root)
     elif config.data.prepared_dir and not (root and Path(root).is_dir()):
         return _read_prepared(config)
