@@ -42,10 +42,10 @@ def hard_nms_radius(window: float, frame_rate: float) -> int:
 
 
 def half_open_reach(window: float, frame_rate: float) -> tuple[int, int]:
-    """Frames that NetVLAD++'s and CALF's own hard NMS removes before and after a kept one.
+    """Frames that the hard NMS of NetVLAD++ and CALF removes before and after a kept one.
 
-    Of an even window it leaves out the last frame, so that two kept ones may be half a window apart;
-    of an odd one it removes two frames more before than after.
+    Of an even window it leaves out the last frame, so two kept ones may be half a window apart; of
+    an odd one it removes two frames more before than after.
 
     Args:
       window: the full width in seconds, at least 2 frames.

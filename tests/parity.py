@@ -14,12 +14,20 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).parents[1]))  # for configs/, which is outside the package
 
 import parity_arrays
+import parity_baselines
 import parity_evaluation
 import parity_models
 from parity_report import Folder, Report
 
 from spotting.base import cli
 from spotting.base.errors import InputError
+
+
+def check_initialisation(folder: Folder, name: str, report: Report) -> None:
+    """Both kinds of folder have an init_stats.json."""
+    of = parity_baselines if parity_baselines.holds_baselines(folder) else parity_models
+    of.check_initialisation(folder, name, report)
+
 
 CHECKS = (
     (r"labels\.npz", parity_arrays.check_labels),
@@ -34,8 +42,9 @@ CHECKS = (
     (r"model_\w+\.npz", parity_models.check_small),
     (r"full_\w+\.npz", parity_models.check_full),
     (r"train_[\w.]+\.npz", parity_models.check_training),
-    (r"init_stats\.json", parity_models.check_initialisation),
+    (r"init_stats\.json", check_initialisation),
     (r"soccernet_eval/expected\.json", parity_evaluation.check_evaluation),
+    *parity_baselines.CHECKS,
 )
 
 SKIPS = (
@@ -43,6 +52,7 @@ SKIPS = (
     (r"postprocess\.npz/nms_linear_min.*", "soft NMS with a floor"),
     (r"targets\.npz/bias_init.*", "initial bias of the head"),
     (r"soccernet_eval/expected\.json/spivak_full_pipeline/.*", "truths placed by gameTime"),
+    *parity_baselines.SKIPS,
 )
 
 

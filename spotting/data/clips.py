@@ -48,7 +48,9 @@ def list_clips(
     events = [np.argwhere(half) for half in labels]
     for number, in_half in enumerate(events):
         for frame, label in in_half:
-            rows += [(label, number, frame - reach + move, 0.5 - move / clip_frames) for move in moves]
+            rows += [
+                (label, number, frame - reach + move, 0.5 - move / clip_frames) for move in moves
+            ]
     lengths = [len(half) for half in labels]
     starts = background_starts(
         [half[:, 0] for half in events], lengths, clip_frames, only_between_events

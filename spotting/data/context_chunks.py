@@ -270,12 +270,15 @@ def detection_targets(shifts: Array, num_detections: int) -> Array:
       float32 [B, D, 2 + K]: 1, frame / T and the class as one-hot; 0 in the slots left over.
     """
     _, frames, num_classes = shifts.shape
+    # A table, because the compiler would turn a division by T into a product with its rounded
+    # inverse.
+    times = jnp.asarray(np.append(np.arange(frames) / frames, 0), jnp.float32)
 
     def one_chunk(chunk: Array) -> Array:
         nowhere = chunk.size
         (anchor,) = jnp.nonzero(chunk.reshape(-1) == 0, size=num_detections, fill_value=nowhere)
         used = (anchor < nowhere)[:, None]
-        time = (anchor // num_classes / frames)[:, None]
+        time = times[anchor // num_classes][:, None]
         label = jax.nn.one_hot(anchor % num_classes, num_classes)
         return jnp.where(used, jnp.concatenate([jnp.ones_like(time), time, label], axis=1), 0)
 

@@ -34,7 +34,11 @@ def place_spots(start: Array, offset: Array, clip_frames: int, late: bool = Fals
 
 
 def score_clips(
-    outputs: ClipOutputs, start: Array, num_frames: Array | int, clip_frames: int, late: bool = False
+    outputs: ClipOutputs,
+    start: Array,
+    num_frames: Array | int,
+    clip_frames: int,
+    late: bool = False,
 ) -> Array:
     """The scores of a half, or of a part of it, from its clips.
 

@@ -45,18 +45,24 @@ def cover_half(
         raise ValueError(f"a half of {num_frames} frames is shorter than a chunk of {chunk_frames}")
     stride = chunk_frames - receptive_frames
     last = num_frames - chunk_frames
-    read = [*range(0, num_frames - 1, stride)]
-    read[-1] = last
-    rows = [ChunkRow(0, chunk_frames, 0, chunk_frames - border, 0, chunk_frames - border)]
-    number = 0
-    while rows[-1].result_end < num_frames - border:
-        number += 1
+    read = published_starts(num_frames, chunk_frames, receptive_frames)
+    first = ChunkRow(0, chunk_frames, 0, chunk_frames - border, 0, chunk_frames - border)
+    rows = [first]
+    for number, start in enumerate(read[1:], 1):
         place = min(number * stride, last)
         high = chunk_frames if place == last else chunk_frames - border
-        rows.append(
-            ChunkRow(read[number], chunk_frames, border, high, place + border, place + high)
-        )
+        row = ChunkRow(start, chunk_frames, border, high, place + border, place + high)
+        # A half of exactly one chunk never gets to its end.
+        rows.append(row if place > 0 else first)
+        if place == last:
+            break
     return rows
+
+
+def published_starts(num_frames: int, chunk_frames: int, receptive_frames: int) -> list[int]:
+    """Where the chunks begin that the published code reads; the last one ends with the half."""
+    starts = [*range(0, num_frames - 1, chunk_frames - receptive_frames)]
+    return [*starts[:-1], num_frames - chunk_frames]
 
 
 def put_at_frames(detections: Array, chunk_frames: int) -> Array:

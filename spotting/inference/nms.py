@@ -23,9 +23,7 @@ NO_SPOT = -1.0
 
 
 @functools.partial(jax.jit, static_argnames=("radius", "after", "threshold"))
-def hard_nms(
-    scores: Array, radius: int, after: int | None = None, threshold: float = 0.0
-) -> Array:
+def hard_nms(scores: Array, radius: int, after: int | None = None, threshold: float = 0.0) -> Array:
     """Keeps the greatest scores and removes all within `radius` frames of a kept one.
 
     Args:

@@ -27,14 +27,14 @@ def score_windows(model: NetVLAD, params: Any, features: Array, window_frames: i
       window_frames: T.
 
     Returns:
-      float32 [C, K], after a sigmoid, without the column of no class.
+      float32 [C, 1 + K], after a sigmoid; the first column is that of no class.
     """
     # What the windows share is reduced once.
     reduced = model.apply(params, features, method="reduce")
     start = jnp.arange(len(features) - window_frames + 1)
     shown = reduced[start[:, None] + jnp.arange(window_frames)]
     pooled = model.apply(params, shown, method="pool_window")
-    return jax.nn.sigmoid(model.apply(params, pooled, method="classify"))[:, 1:]
+    return jax.nn.sigmoid(model.apply(params, pooled, method="classify"))
 
 
 def spot_half(
@@ -69,7 +69,7 @@ def spot_half(
         block = np.asarray(features[np.clip(frames, 0, num_frames - 1)], np.float32)
         scores = score_windows(model, params, block, window_frames)
         last = min(first + at_once, count)
-        result[first:last] = np.asarray(scores)[: last - first]
+        result[first:last] = np.asarray(scores)[: last - first, 1:]
         if progress:
             progress(last)
     return result

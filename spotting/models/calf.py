@@ -57,7 +57,10 @@ class BatchNormOverTime(nn.Module):
             var = jnp.mean(jnp.square(x - mean[:, None, None]), axis=axes)
             if not self.is_initializing():
                 count = x.size // x.shape[1]
-                for running, batch in ((running_mean, mean), (running_var, var * count / (count - 1))):
+                for running, batch in (
+                    (running_mean, mean),
+                    (running_var, var * count / (count - 1)),
+                ):
                     running.value = self.momentum * running.value + (1 - self.momentum) * batch
         else:
             mean, var = running_mean.value, running_var.value
@@ -120,7 +123,7 @@ class Calf(nn.Module):
 
 
 def _max_pool(x: Array) -> Array:
-    """[B, T, C] -> [B, (T - 3) // 2 + 1, C], the greatest of each three frames, every second frame."""
+    """[B, T, C] -> [B, (T - 3) // 2 + 1, C], the greatest of three frames, every second frame."""
     kept = (x.shape[1] - 3) // 2 + 1
     taps = [jax.lax.slice_in_dim(x, tap, tap + 2 * kept - 1, 2, axis=1) for tap in range(3)]
     return jnp.maximum(jnp.maximum(taps[0], taps[1]), taps[2])

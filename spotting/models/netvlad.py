@@ -1,7 +1,7 @@
 """NetVLAD++: a window of frames is pooled into one vector, which is classified.
 
-The pool that gives the system its name is two NetVLAD pools, one for the frames before the middle of
-the window and one for those after it. The others (one pool over all frames, NetRVLAD, maximum,
+The pool that gives the system its name is two NetVLAD pools, one for the frames before the middle
+of the window and one for those after it. The others (one pool over all frames, NetRVLAD, maximum,
 average, each in both forms) are those that its authors compared it with.
 
 Source: Giancola, Ghanem, "Temporally-Aware Feature Pooling for Action Spotting in Soccer
@@ -85,7 +85,9 @@ class NetVLAD(nn.Module):
         """Makes the layers that the pool needs."""
         kind = self.pool.removesuffix("++")
         if kind not in POOLS:
-            raise ValueError(f"unknown pool {self.pool!r}; one of {', '.join(POOLS)}, with or without ++")
+            raise ValueError(
+                f"unknown pool {self.pool!r}; one of {', '.join(POOLS)}, with or without ++"
+            )
         self.reduction = Linear(WIDTH)
         if self.pool.endswith("++"):
             self.before, self.after = Pool(kind, self.clusters // 2), Pool(kind, self.clusters // 2)
@@ -104,7 +106,7 @@ class NetVLAD(nn.Module):
         return self.classify(dropout(pooled, self.dropout_rate, dropout_key))
 
     def reduce(self, features: Array) -> Array:
-        """The part that sees one frame at a time, [..., P] -> [..., 512]; 512 are left as they are."""
+        """The part that sees one frame at a time, [..., P] -> [..., 512]; 512 stay as they are."""
         return features if features.shape[-1] == WIDTH else self.reduction(features)
 
     def pool_window(self, reduced: Array) -> Array:

@@ -33,7 +33,7 @@ def context_aware_loss(segmentation: Array, shifts: Array, slices: Array) -> Arr
     """
     k0, k1, k2, k3 = slices
     low, high = 1 - segmentation, segmentation
-    # Where a case does not apply its value may be anything, but the logarithm sees only one of them.
+    # Where a case does not apply its value may be anything: the logarithm sees only one of them.
     argument = jnp.select(
         [
             (shifts < k0) | (shifts >= k3),

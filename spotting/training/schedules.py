@@ -88,6 +88,4 @@ def decayed_sgd(
     learning_rate: optax.ScalarOrSchedule, momentum: float = 0.9, weight_decay: float = 1e-4
 ) -> optax.GradientTransformation:
     """PyTorch's SGD: the decay is part of the gradient, and so of the momentum."""
-    return optax.chain(
-        optax.add_decayed_weights(weight_decay), optax.sgd(learning_rate, momentum)
-    )
+    return optax.chain(optax.add_decayed_weights(weight_decay), optax.sgd(learning_rate, momentum))
