@@ -43,10 +43,6 @@ MODULES = {
     "fc": "classifier",
     "conv_1": "reduce0",
     "conv_2": "reduce1",
-    "conv_p_1": "pyramid0",
-    "conv_p_2": "pyramid1",
-    "conv_p_3": "pyramid2",
-    "conv_p_4": "pyramid3",
     "conv_seg": "capsules",
     "batch_seg": "norm",
     "conv_spot_1": "spot0",
@@ -60,7 +56,7 @@ MODULES = {
     "fc_t_shift": "offset",
 }
 LEAVES = {"bias": "bias", "clusters": "assignment", "clusters2": "centres"}
-CONVOLUTIONS = ("pyramid", "capsules", "spot", "convolve")
+CONVOLUTIONS = ("capsules", "spot", "convolve")
 
 Path_ = tuple[str, str, str]  # collection, module, leaf
 
@@ -68,6 +64,11 @@ Path_ = tuple[str, str, str]  # collection, module, leaf
 def to_ours(name: str, array: np.ndarray) -> tuple[Path_, np.ndarray]:
     """Where a PyTorch weight is in our trees, and the weight in our layout."""
     module, leaf = name.rsplit(".", 1)
+    if match := re.fullmatch(r"conv_p_(\d)", module):
+        level = int(match[1]) - 1
+        if leaf == "weight":
+            array = array.reshape(*array.shape[:2], -1).transpose(2, 1, 0)
+        return ("params", "pyramid", f"{'kernel' if leaf == 'weight' else leaf}{level}"), array
     module = MODULES[module]
     if leaf.startswith("running_"):
         return ("batch_stats", module, leaf.removeprefix("running_")), array
@@ -580,10 +581,6 @@ def calf_losses(
 CALF_ACTIVATIONS = {
     "conv_1": "reduce0",
     "conv_2": "reduce1",
-    "conv_p_1": "pyramid0",
-    "conv_p_2": "pyramid1",
-    "conv_p_3": "pyramid2",
-    "conv_p_4": "pyramid3",
     "conv_seg": "capsules",
     "conv_spot_1": "spot0",
     "conv_spot_2": "spot1",
@@ -635,6 +632,14 @@ def check_calf_model(folder: Folder, name: str, report: Report) -> None:
         ours = np.asarray(seen[f"{module} out"])
         ours = np.swapaxes(ours, 1, 2) if ours.ndim == 3 else ours[..., None]
         report.relative(f"{name}/a::{key}", ours, theirs, FORWARD)
+    first = 0
+    for level in range(1, 5):
+        theirs = arrays[f"a::conv_p_{level}"][..., 0]
+        ours = np.swapaxes(np.asarray(seen["pyramid out"]), 1, 2)[
+            :, first : first + theirs.shape[1]
+        ]
+        report.relative(f"{name}/a::conv_p_{level}", ours, theirs, FORWARD)
+        first += theirs.shape[1]
     report.relative(f"{name}/a::batch_seg", seen["norm out"], arrays["a::batch_seg"], FORWARD)
     for key, module in (("max_pool_spot", "spot0"), ("max_pool_spot_1", "spot1")):
         ours = np.swapaxes(np.asarray(seen[f"{module} in"]), 1, 2)

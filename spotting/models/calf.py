@@ -14,7 +14,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from spotting.models.linear import Linear, TimeConvolution, safe_sqrt
+from spotting.models.linear import (
+    Linear,
+    TimeConvolution,
+    convolve_long,
+    safe_sqrt,
+    uniform_by_fan_in,
+)
 from spotting.notation import Array, ChunkFeatures
 
 _PYRAMID = ((7, 8), (3, 16), (2, 32), (1, 64))
@@ -68,6 +74,27 @@ class BatchNormOverTime(nn.Module):
         return (x - mean[:, None, None]) * factor[:, None, None] + bias[:, None, None]
 
 
+class Pyramid(nn.Module):
+    """Four convolutions over time, from short to the whole receptive field, side by side."""
+
+    receptive_frames: int
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """[B, T, C] -> [B, T, 120]."""
+        channels, longest = x.shape[-1], self.receptive_frames
+        kernels, biases = [], []
+        for level, (divisor, features) in enumerate(_PYRAMID):
+            taps = -(-longest // divisor)
+            init = uniform_by_fan_in(taps * channels)
+            kernel = self.param(f"kernel{level}", init, (taps, channels, features), jnp.float32)
+            biases.append(self.param(f"bias{level}", init, (features,), jnp.float32))
+            # All as long as the longest, with the same middle, so that one transform serves them.
+            before = (longest - 1) // 2 - (taps - 1) // 2
+            kernels.append(jnp.pad(kernel, ((before, longest - taps - before), (0, 0), (0, 0))))
+        return convolve_long(x, jnp.concatenate(kernels, axis=-1)) + jnp.concatenate(biases)
+
+
 class Calf(nn.Module):
     """Features of a chunk to a segmentation and detections.
 
@@ -97,11 +124,8 @@ class Calf(nn.Module):
         batch, frames, _ = features.shape
         h = nn.relu(Linear(128, name="reduce0")(features))
         h = nn.relu(Linear(32, name="reduce1")(h))
-        pyramid = [h]
-        for level, (divisor, channels) in enumerate(_PYRAMID):
-            taps = -(-self.receptive_frames // divisor)
-            pyramid.append(nn.relu(TimeConvolution(channels, taps, name=f"pyramid{level}")(h)))
-        h = jnp.concatenate(pyramid, axis=-1)
+        pyramid = nn.relu(Pyramid(self.receptive_frames, name="pyramid")(h))
+        h = jnp.concatenate([h, pyramid], axis=-1)
         capsules = TimeConvolution(self.capsules * self.num_classes, 3, name="capsules")(h)
         by_class = capsules.reshape(batch, frames, self.capsules, self.num_classes)
         by_class = nn.sigmoid(BatchNormOverTime(name="norm")(by_class, train))

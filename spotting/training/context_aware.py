@@ -34,21 +34,11 @@ def context_aware_loss(segmentation: Array, shifts: Array, slices: Array) -> Arr
     k0, k1, k2, k3 = slices
     low, high = 1 - segmentation, segmentation
     # Where a case does not apply its value may be anything: the logarithm sees only one of them.
-    argument = jnp.select(
-        [
-            (shifts < k0) | (shifts >= k3),
-            shifts < k1,
-            shifts < 0,
-            shifts < k2,
-        ],
-        [
-            low,
-            low + high * (shifts - k0) / (k1 - k0),
-            jnp.full_like(low, _MISS),
-            high + low * shifts / k2,
-        ],
-        low + high * (shifts - k3) / (k2 - k3),
-    )
+    argument = low + high * (shifts - k3) / (k2 - k3)
+    argument = jnp.where(shifts < k2, high + low * shifts / k2, argument)
+    argument = jnp.where(shifts < 0, _MISS, argument)
+    argument = jnp.where(shifts < k1, low + high * (shifts - k0) / (k1 - k0), argument)
+    argument = jnp.where((shifts < k0) | (shifts >= k3), low, argument)
     nothing = math.log(_MISS)  # also log(1 - _HIT)
     return jnp.maximum(nothing - jnp.log(jnp.maximum(argument, _TINY)), 0)
 
