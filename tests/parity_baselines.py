@@ -410,14 +410,15 @@ def check_plateau(folder: Folder, name: str, report: Report) -> None:
         metrics = iter(arrays[f"metrics{case}"]) if every else iter(())
         state, best, rates, saved = Plateau(1e-3), np.inf, [], []
         for epoch, loss in enumerate(arrays[key].tolist(), 1):
-            rates.append(state.learning_rate)
+            rates.append(float(state.learning_rate))
             # CALF keeps the greatest metric, NetVLAD++ the least loss.
             cost = -next(metrics) if every and epoch > 1 and (epoch - 1) % every == 0 else None
             cost = cost if every else loss
             if cost is not None and cost < best:
                 best = cost
                 saved.append(epoch)
-            state = step_plateau(state, loss, patience)
+            with jax.enable_x64(True):
+                state = step_plateau(state, loss, patience)
             if state.finished:
                 break
         report.exact(f"{name}/epochs_run{case}", len(rates), arrays[f"epochs_run{case}"])

@@ -426,7 +426,7 @@ def test_clip_loss_without_the_clips_that_do_not_count():
 def test_plateau_ends_after_the_last_rate():
     state, rates = Plateau(1e-3), []
     for _ in range(100):
-        rates.append(state.learning_rate)
+        rates.append(float(state.learning_rate))
         state = step_plateau(state, 1.0, patience=3)
         if state.finished:
             break

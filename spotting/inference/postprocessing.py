@@ -92,7 +92,8 @@ def _power_of_two(value: int, least: int) -> int:
 
 @functools.partial(jax.jit, static_argnames="max_shift")
 def _displace(confidence: Array, displacement: Array, length: int, max_shift: int) -> Array:
-    scores = decode(confidence, displacement, length, max_shift)
+    # Nothing moves where nothing can, and a frame that holds no spot stays one.
+    scores = decode(confidence, displacement, length, max_shift) if max_shift else confidence
     return jnp.where(jnp.arange(scores.shape[-1]) < length, scores, NO_SPOT)
 
 

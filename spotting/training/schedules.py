@@ -14,24 +14,26 @@ from spotting.notation import Array
 
 
 class Plateau(NamedTuple):
-    """Where a training on a plateau schedule is.
+    """Where a training on a plateau schedule is; numbers, or arrays in a compiled epoch.
 
     Attributes:
       learning_rate: of the next epoch.
-      best: least validation loss so far.
+      best: validation loss from which the next must fall.
       bad: epochs since it fell.
       finished: whether the training ends here.
+      least: validation loss so far; `best` may be a little more.
     """
 
-    learning_rate: float
-    best: float = math.inf
-    bad: int = 0
-    finished: bool = False
+    learning_rate: float | Array
+    best: float | Array = math.inf
+    bad: int | Array = 0
+    finished: bool | Array = False
+    least: float | Array = math.inf
 
 
 def step_plateau(
     state: Plateau,
-    loss: float,
+    loss: float | Array,
     patience: int,
     factor: float = 0.1,
     least_fall: float = 1e-4,
@@ -55,15 +57,18 @@ def step_plateau(
 
     Source: PyTorch's ReduceLROnPlateau, and the end of training of SoccerNet/sn-spotting.
     """
-    rate, best, bad = state.learning_rate, state.best, state.bad + 1
-    if loss < best * (1 - least_fall):
-        best, bad = loss, 0
-    if bad > patience:
-        bad = 0
-        if rate - factor * rate > least_change:
-            rate = factor * rate
-    finished = state.learning_rate < last_rate and bad >= patience
-    return Plateau(rate, best, bad, finished)
+    rate = jnp.asarray(state.learning_rate)
+    falls = loss < state.best * (1 - least_fall)
+    bad = jnp.where(falls, 0, state.bad + 1)
+    lower = (bad > patience) & (rate - factor * rate > least_change)
+    bad = jnp.where(bad > patience, 0, bad)
+    return Plateau(
+        jnp.where(lower, factor * rate, rate),
+        jnp.where(falls, loss, state.best),
+        bad,
+        (rate < last_rate) & (bad >= patience),
+        jnp.minimum(state.least, loss),
+    )
 
 
 def warmup_cosine(num_steps: int, warmup_steps: int) -> optax.Schedule:
