@@ -18,6 +18,8 @@ def get_config() -> ConfigDict:
     config.seeds = (0,)
     # How many of them train together in one program; 0: as many as the accelerator's memory holds.
     config.seeds_at_once = 0
+    # The paper's own, of a confidence and a displacement model; configs/systems.py has the others.
+    config.system = "anchors"
     # The row of the paper's tables that this reproduces, for reports.
     config.paper_row = ""
     # How the study was shrunk, in words, for the titles of reports; empty at full scale.
@@ -63,7 +65,9 @@ def get_config() -> ConfigDict:
     training.chunks_per_epoch = 8192
     training.epochs = 1000
     training.validate_every = 10  # epochs
-    training.select = "best"  # on the validation split; "last" keeps the final weights
+    # On the validation split, by average-mAP; "last" keeps the final weights, and "loss", for
+    # systems that have one there, those of the least.
+    training.select = "best"
     training.end_fraction = 0.01  # of the learning rate and weight decay, reached at the end
     training.adam_b1 = 0.9
     training.adam_b2 = 0.999
@@ -108,7 +112,7 @@ def get_config() -> ConfigDict:
     inference.save_predictions = True  # confidence and displacement of every frame, as .npz
 
     config.postprocessing = postprocessing = ConfigDict()
-    postprocessing.nms = "hard"  # or "soft"
+    postprocessing.nms = "hard"  # or "soft", or "half_open", hard as NetVLAD++ and CALF have it
     # Seconds: the full width for hard NMS, the radius for soft. One for all, or one per class.
     postprocessing.window = (20.0,)
     postprocessing.displacement_window = 3.0  # hard, when choosing the displacement model
@@ -173,6 +177,6 @@ def _unset(fields: ConfigDict) -> ConfigDict:
         {
             name: _unset(value) if isinstance(value, ConfigDict) else placeholder(type(value))
             for name, value in fields.items()
-            if name not in ("paper_row", "scale_note", "tune")
+            if name not in ("paper_row", "scale_note", "system", "tune")
         }
     )

@@ -30,12 +30,13 @@ from spotting.runs.folders import (
 )
 from spotting.runs.initial_weights import check_initial_weights, load_initial_weights
 from spotting.runs.results import score_and_write, write_metrics
-from spotting.runs.setup import Setup, make_setup, read_hyper, read_optimizer
+from spotting.runs.setup import Setup, make_setup
 from spotting.runs.validation import SplitPredictor, Validation
 from spotting.training.checkpoints import count_parameters, stack
 from spotting.training.loop import DivergedError, Member, fit, is_finished
-from spotting.training.objectives import KINDS, Objective
-from spotting.training.step import TrainState, init_state, make_optimizer
+from spotting.training.objectives import Objective
+from spotting.training.recipes import Recipe
+from spotting.training.step import TrainState, init_state
 
 
 def run(config: ConfigDict, workdir: Path, mode: str = "run") -> dict[int, dict[str, Any]]:
@@ -78,7 +79,7 @@ def run(config: ConfigDict, workdir: Path, mode: str = "run") -> dict[int, dict[
         #    validation needs the confidence model's scores.
         for group in group_runs(runs, count_trainings_at_once(setup, len(runs))):
             if mode != "evaluate":
-                for kind in KINDS:
+                for kind in setup.kinds:
                     lost = train(setup, group, kind)
                     failed |= {group[index].seed: why for index, why in lost.items()}
                     group = [run for run in group if run.seed not in failed]
@@ -115,7 +116,7 @@ def train(
     if all(is_finished(run.checkpoints[kind], setup.schedule) for run in runs):
         return {}
     objective = setup.make_objective(kind)
-    states = stack([initial_state(setup, run, objective) for run in runs])
+    states = stack([initial_state(setup, run, kind, objective) for run in runs])
     log(
         f"{kind}: {count_parameters(states.params) // len(runs):,} parameters, {len(runs)} "
         f"seed(s), {setup.schedule.epochs} epochs of {setup.schedule.steps} steps on "
@@ -140,10 +141,11 @@ def train(
     )
 
 
-def initial_state(setup: Setup, run: SeedRun, objective: Objective) -> TrainState:
+def initial_state(
+    setup: Setup, run: SeedRun, kind: str, objective: Objective | Recipe
+) -> TrainState:
     """How a training begins, unless its checkpoints have more."""
-    kind = objective.network.kind
-    tx = make_optimizer(read_hyper(setup.config, kind), read_optimizer(setup.config))
+    tx = setup.make_optimizer(kind)
     state = init_state(run.seed, objective, setup.chunk_shape, tx)
     if run.checkpoints[kind].step("latest"):
         return state
@@ -163,13 +165,13 @@ def evaluate(setup: Setup, runs: Sequence[SeedRun]) -> dict[int, dict[str, Any]]
     """
     metrics = {}
     for run in runs:
-        params = {kind: restore_best(setup, run, kind) for kind in KINDS}
+        params = {kind: restore_best(setup, run, kind) for kind in setup.kinds}
         metrics[run.seed] = {}
         for split in ("valid", "test"):
             if halves := setup.matches.splits.get(split):
                 predictions = (
                     SplitPredictor(setup, kind, halves, setup.config.inference.border)(params[kind])
-                    for kind in KINDS
+                    for kind in setup.kinds
                 )
                 scores = score_and_write(setup, run.workdir, split, *predictions)
                 metrics[run.seed][split] = scores

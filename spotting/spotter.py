@@ -20,9 +20,10 @@ from spotting.inference.postprocessing import Suppression, score_map
 from spotting.runs.config import read_transform
 from spotting.runs.layout import THRESHOLDS
 from spotting.runs.setup import read_suppression
+from spotting.runs.systems import find_system, read_values
 from spotting.runs.trained import Model, TrainedRun, load_run
 
-_WINDOWS = {"hard": 20.0, "soft": 4.0}
+_WINDOWS = {"hard": 20.0, "half_open": 20.0, "soft": 4.0}
 
 
 class Spot(NamedTuple):
@@ -126,9 +127,11 @@ class Spotter:
         floor = self.floor(threshold)
         features = self._transformed(self._checked(features))
         rate = self._run.dataset.frame_rate
-        radius = timing.frames(self._run.config.anchors.displacement_radius, rate)
         confidence = self._outputs(self._run.confidence, features)
-        displacement = radius * self._outputs(self._run.displacement, features)
+        displacement = None
+        if self._run.displacement:
+            radius = timing.frames(self._run.config.anchors.displacement_radius, rate)
+            displacement = radius * self._outputs(self._run.displacement, features)
         scores = score_map(confidence, displacement, rate, self._suppression)
         scores = np.where(scores >= floor, scores, NO_SPOT)
         return [
@@ -163,6 +166,9 @@ class Spotter:
     def _outputs(self, model: Model, features: np.ndarray) -> np.ndarray:
         setting, chunk_frames = self._run.config.inference, self._run.chunk_frames
         rate = self._run.dataset.frame_rate
+        if system := find_system(self._run.config):
+            spot = system.spot(read_values(self._run.config), model.network, rate)
+            return spot(model.params, features)
         border = timing.border_frames(setting.border, setting.min_kept, rate, chunk_frames)
         # Not balanced by the half's length: one program is to serve them all.
         return spot_half(

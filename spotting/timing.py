@@ -41,6 +41,20 @@ def hard_nms_radius(window: float, frame_rate: float) -> int:
     return math.floor(window * frame_rate / 2)
 
 
+def half_open_reach(window: float, frame_rate: float) -> tuple[int, int]:
+    """Frames that the hard NMS of NetVLAD++ and CALF removes before and after a kept one.
+
+    Of an even window it leaves out the last frame, so two kept ones may be half a window apart; of
+    an odd one it removes two frames more before than after.
+
+    Args:
+      window: the full width in seconds, at least 2 frames.
+      frame_rate: f.
+    """
+    width = math.floor(window * frame_rate)
+    return -(-width // 2), width // 2 - 1
+
+
 def soft_nms_radius(window: float, frame_rate: float) -> float:
     """Frames decayed on each side of a kept one by soft NMS; `window` is in seconds."""
     return window * frame_rate

@@ -14,6 +14,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).parents[1]))  # for configs/, which is outside the package
 
 import parity_arrays
+import parity_baselines
 import parity_evaluation
 import parity_extraction
 import parity_models
@@ -21,6 +22,13 @@ from parity_report import Folder, Report
 
 from spotting.base import cli
 from spotting.base.errors import InputError
+
+
+def check_initialisation(folder: Folder, name: str, report: Report) -> None:
+    """Both kinds of folder have an init_stats.json."""
+    of = parity_baselines if parity_baselines.holds_baselines(folder) else parity_models
+    of.check_initialisation(folder, name, report)
+
 
 CHECKS = (
     (r"labels\.npz", parity_arrays.check_labels),
@@ -35,7 +43,7 @@ CHECKS = (
     (r"model_\w+\.npz", parity_models.check_small),
     (r"full_\w+\.npz", parity_models.check_full),
     (r"train_[\w.]+\.npz", parity_models.check_training),
-    (r"init_stats\.json", parity_models.check_initialisation),
+    (r"init_stats\.json", check_initialisation),
     (r"soccernet_eval/expected\.json", parity_evaluation.check_evaluation),
     (r"frame_choice\.json", parity_extraction.check_frame_choice),
     (r"video_frames\.npz", parity_extraction.check_video_frames),
@@ -45,6 +53,7 @@ CHECKS = (
     (r"h5_layout\.json", parity_extraction.check_h5_layout),
     (r"pca\.npz", parity_extraction.check_pca),
     (r"average_512_TF2\.npz", parity_extraction.check_average),
+    *parity_baselines.CHECKS,
 )
 
 SKIPS = (
@@ -53,6 +62,7 @@ SKIPS = (
     (r"targets\.npz/bias_init.*", "initial bias of the head"),
     (r"soccernet_eval/expected\.json/spivak_full_pipeline/.*", "truths placed by gameTime"),
     (r"frame_choice\.json/videos/.*/cases/whole_resize/.*", "resize to a square, without a crop"),
+    *parity_baselines.SKIPS,
 )
 
 

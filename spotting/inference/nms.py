@@ -22,26 +22,31 @@ from spotting.notation import Array
 NO_SPOT = -1.0
 
 
-@functools.partial(jax.jit, static_argnames="radius")
-def hard_nms(scores: Array, radius: int) -> Array:
+@functools.partial(jax.jit, static_argnames=("radius", "after", "threshold"))
+def hard_nms(scores: Array, radius: int, after: int | None = None, threshold: float = 0.0) -> Array:
     """Keeps the greatest scores and removes all within `radius` frames of a kept one.
 
     Args:
       scores: [..., N], at least 0, or -1 where nothing may be kept (padding).
       radius: frames on each side, `timing.hard_nms_radius` of the paper's window.
+      after: frames removed after a kept one, if not `radius` (`timing.half_open_reach`).
+      threshold: least score that is kept.
 
     Returns:
-      [..., N], the kept scores, -1 elsewhere. It goes on down to score 0, so zeros are kept too.
+      [..., N], the kept scores, -1 elsewhere. At threshold 0, zeros are kept too.
     """
+    after = radius if after is None else after
 
     def some_remain(state: tuple[Array, Array]) -> Array:
-        return jnp.any(state[0] >= 0)
+        return jnp.any(state[0] >= threshold)
 
     def one_round(state: tuple[Array, Array]) -> tuple[Array, Array]:
         remaining, kept = state
-        peak = _is_peak(remaining, radius) & (remaining >= 0)
+        # The longer side, so that of two frames one of which removes the other, only the greater is
+        # taken in a round.
+        peak = _is_peak(remaining, max(radius, after)) & (remaining >= threshold)
         kept = jnp.where(peak, remaining, kept)
-        near = _sliding_max(peak, 2 * radius + 1, before=radius)
+        near = _sliding_max(peak, radius + after + 1, before=after)
         return jnp.where(near, NO_SPOT, remaining), kept
 
     nothing = jnp.full_like(scores, NO_SPOT)

@@ -28,7 +28,7 @@ class Suppression:
     """Which suppression, and how wide.
 
     Attributes:
-      kind: "hard" or "soft".
+      kind: "hard", "half_open" (hard as NetVLAD++ and CALF have it) or "soft".
       windows: seconds, one for all classes or one for each: the full width of what hard NMS
         removes around a spot, the radius of what soft NMS decays.
       threshold: least score that soft NMS keeps.
@@ -39,8 +39,10 @@ class Suppression:
     threshold: float = 1e-5
 
     def __post_init__(self):
-        if self.kind not in ("hard", "soft"):
-            raise InputError(f"postprocessing.nms is {self.kind!r}; it is 'hard' or 'soft'")
+        if self.kind not in ("hard", "half_open", "soft"):
+            raise InputError(
+                f"postprocessing.nms is {self.kind!r}; it is 'hard', 'half_open' or 'soft'"
+            )
         if not self.windows or min(self.windows) <= 0:
             raise InputError(f"an NMS window is {min(self.windows, default=0)} s; it must be > 0")
 
@@ -90,7 +92,8 @@ def _power_of_two(value: int, least: int) -> int:
 
 @functools.partial(jax.jit, static_argnames="max_shift")
 def _displace(confidence: Array, displacement: Array, length: int, max_shift: int) -> Array:
-    scores = decode(confidence, displacement, length, max_shift)
+    # Nothing moves where nothing can, and a frame that holds no spot stays one.
+    scores = decode(confidence, displacement, length, max_shift) if max_shift else confidence
     return jnp.where(jnp.arange(scores.shape[-1]) < length, scores, NO_SPOT)
 
 
@@ -98,6 +101,8 @@ def _suppress(scores: Array, frame_rate: float, suppression: Suppression) -> Arr
     def one(rows: Array, window: float) -> Array:
         if suppression.kind == "hard":
             return hard_nms(rows, timing.hard_nms_radius(window, frame_rate))
+        if suppression.kind == "half_open":
+            return hard_nms(rows, *timing.half_open_reach(window, frame_rate))
         return soft_nms(rows, timing.soft_nms_radius(window, frame_rate), suppression.threshold)
 
     if len(set(suppression.windows)) == 1:

@@ -67,6 +67,7 @@ _FREE_FIELDS = (
 )
 # Fields that run folders of earlier versions do not have, and what they meant.
 _LATER_FIELDS = {
+    "system": "anchors",
     "data.event_time": "gameTime",
     "data.stream_parts": 1,
     "logging.profile": "",
@@ -81,8 +82,8 @@ _CHOICES = {
     "data.resident_dtype": ("float32", "float16", "bfloat16"),
     "data.storage": ("float32", "float16", "bfloat16"),
     "data.normalize": ("none", "max_abs", "standard"),
-    "training.select": ("best", "last"),
-    "postprocessing.nms": ("hard", "soft"),
+    "training.select": ("best", "last", "loss"),
+    "postprocessing.nms": ("hard", "half_open", "soft"),
     "tune.measure": ("loose", "tight"),
 }
 
@@ -126,12 +127,14 @@ def check_config(config: ConfigDict) -> None:
     _require(config, "tune.window", min(config.tune.window, default=1) > 0, "greater than 0")
     parse_profile(config.logging.profile)
     training = config.training
+    own = config.system == "anchors"
+    _require(config, "training.select", not own or training.select != "loss", "best or last")
     cuts = training.batch_size % config.data.stream_parts == 0
     _require(config, "data.stream_parts", cuts, "a divisor of training.batch_size")
     _require(
         config,
         "training.chunks_per_epoch",
-        training.chunks_per_epoch % training.batch_size == 0,
+        training.chunks_per_epoch % training.batch_size == 0 or not own,
         f"a multiple of training.batch_size, {training.batch_size}",
     )
 
@@ -240,8 +243,10 @@ def upgrade(values: Mapping[str, Any]) -> dict[str, Any]:
             if trunk not in model and all(name in model for name in names):
                 model[trunk] = {name: model.pop(name) for name in names}
     for name, value in _LATER_FIELDS.items():
-        group, _, leaf = name.partition(".")
-        if isinstance(upgraded.get(group), dict):
+        group, _, leaf = name.rpartition(".")
+        if not group:
+            upgraded.setdefault(leaf, value)
+        elif isinstance(upgraded.get(group), dict):
             upgraded[group].setdefault(leaf, value)
     return upgraded
 

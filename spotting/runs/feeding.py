@@ -16,9 +16,12 @@ from spotting.data.resident import Batch
 from spotting.runs import memory
 from spotting.runs.memory import Choice
 from spotting.runs.preparation import open_or_prepare
-from spotting.runs.setup import Setup, read_hyper, read_optimizer
+from spotting.runs.setup import Setup, label_split, read_hyper, read_offsets, read_optimizer
+from spotting.runs.systems import find_system, make_descent, read_values
+from spotting.training import recipes
 from spotting.training.loop import RunEpoch, make_run_epoch
 from spotting.training.objectives import Objective
+from spotting.training.recipes import EpochMetrics, Recipe, Source
 from spotting.training.step import (
     Hyper,
     StepMetrics,
@@ -58,6 +61,9 @@ def count_trainings_at_once(setup: Setup, wanted: int) -> int:
       wanted: trainings in all.
     """
     config, dataset = setup.config, setup.matches.dataset
+    if find_system(config):
+        alone = jax.local_devices()[0].platform == "cpu"
+        return config.seeds_at_once or (1 if alone else wanted)
     if choose_loader(setup).loader == "stream":
         return 1  # Each training has a stream of its own.
     if config.seeds_at_once:
@@ -84,7 +90,7 @@ def count_trainings_at_once(setup: Setup, wanted: int) -> int:
 
 
 def make_epochs(
-    setup: Setup, objective: Objective, per_run: PerRun, seeds: Sequence[int]
+    setup: Setup, objective: Objective | Recipe, per_run: PerRun, seeds: Sequence[int]
 ) -> RunEpoch:
     """What trains an epoch of some seeds together, with the loader that suits.
 
@@ -94,6 +100,8 @@ def make_epochs(
       per_run: hyper-parameters in which the trainings differ.
       seeds: of the trainings; a stream serves one.
     """
+    if isinstance(objective, Recipe):
+        return _make_drawn_epochs(setup, objective, per_run, len(seeds))
     choice = choose_loader(setup)
     log(f"loader: {choice.loader} ({choice.reason})")
     if choice.loader == "resident":
@@ -135,6 +143,53 @@ def _make_resident_epochs(
     compiled = make_run_epoch(run, num_seeds, setup.mesh)
     own = _replicate(setup, per_run)
     return lambda states, epoch: compiled(states, own, split)
+
+
+def _make_drawn_epochs(setup: Setup, recipe: Recipe, per_run: PerRun, num_seeds: int) -> RunEpoch:
+    """Epochs of a system that draws its own examples, from splits that are kept on each device."""
+    config, schedule = setup.config, setup.schedule
+    hyper = read_hyper(config, "confidence")
+    valid_steps = 0
+    sources: dict[str, Source | None] = {"valid": None}
+    for split in ("train", "valid"):
+        halves = setup.matches.splits.get(split)
+        if not halves or (split == "valid" and config.training.schedule != "plateau"):
+            continue
+        is_train = split == "train"
+        dataset = setup.matches.dataset
+        offsets = setup.offsets if is_train else read_offsets(config, dataset, halves)
+        labels, table, count = label_split(setup, offsets)
+        if count is None:
+            values = read_values(config)
+            count = config.training.chunks_per_epoch if is_train else values.valid_chunks
+        if not is_train:
+            valid_steps = recipes.count_steps(count, schedule.batch_size)
+        features = [half.load() for half in halves]
+        dtype = jnp.dtype(config.data.resident_dtype)
+        resident_split = resident.concatenate(features, labels, setup.chunk_frames, dtype)
+        sources[split] = Source(resident_split, table, np.int32(count))
+    replicated = parallel.replicate(setup.mesh, sources)
+
+    def run(
+        state: TrainState, own: dict[str, jax.Array], sources: dict[str, Source]
+    ) -> tuple[TrainState, EpochMetrics]:
+        values = hyper._replace(**own)
+        return recipes.train_epoch(
+            state,
+            sources["train"],
+            sources["valid"],
+            recipe,
+            make_descent(config, schedule.steps, values.weight_decay),
+            values.learning_rate,
+            num_steps=schedule.steps,
+            valid_steps=valid_steps,
+            batch_size=schedule.batch_size,
+            shard=functools.partial(parallel.shard, setup.mesh),
+        )
+
+    compiled = make_run_epoch(run, num_seeds, setup.mesh)
+    own = _replicate(setup, per_run)
+    return lambda states, epoch: compiled(states, own, replicated)
 
 
 def _make_streamed_epochs(

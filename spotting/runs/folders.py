@@ -18,7 +18,6 @@ from spotting.runs import layout
 from spotting.runs.config import check_workdir, one_seed, save_config
 from spotting.runs.setup import Setup
 from spotting.training.checkpoints import Checkpoints
-from spotting.training.objectives import KINDS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +47,7 @@ def open_runs(setup: Setup, without: Collection[int] = ()) -> Iterator[list[Seed
             log = RunLog(folder, setup.config.logging.tensorboard)
             log.write("start", seed=seed, **environment())
             checkpoints = {
-                kind: Checkpoints(layout.locate_checkpoints(folder, kind)) for kind in KINDS
+                kind: Checkpoints(layout.locate_checkpoints(folder, kind)) for kind in setup.kinds
             }
             runs.append(SeedRun(seed, folder, log, checkpoints))
             stack.callback(runs[-1].close)
@@ -69,7 +68,7 @@ def group_runs(runs: Sequence[SeedRun], most: int) -> list[list[SeedRun]]:
     Runs that train together resume from the newest step that all of them have.
     """
     progress = [
-        tuple(run.checkpoints[kind].step("latest") for kind in KINDS if kind in run.checkpoints)
+        tuple(checkpoints.step("latest") for checkpoints in run.checkpoints.values())
         for run in runs
     ]
     return [[runs[index] for index in group] for group in group_by_progress(progress, most)]
@@ -125,7 +124,7 @@ def _read_metrics(path: Path) -> dict[str, Any]:
     splits = read_object(path)
     try:
         for scores in splits.values():
-            for variant in ("with_displacement", "without_displacement"):
+            for variant in ("with_displacement", *scores):
                 sum(scores[variant][measure] for measure in ("loose", "tight"))
     except (KeyError, TypeError) as error:
         raise InputError(f"{path}: its scores are incomplete; delete it and run again") from error

@@ -21,7 +21,6 @@ from spotting.runs import layout
 from spotting.runs.folders import SeedRun
 from spotting.runs.setup import Setup
 from spotting.runs.trained import load_run
-from spotting.training.objectives import KINDS
 
 
 def load_initial_weights(setup: Setup, kind: str, seed: int, fresh: Any) -> Any:
@@ -38,7 +37,7 @@ def load_initial_weights(setup: Setup, kind: str, seed: int, fresh: Any) -> Any:
 
 def check_initial_weights(setup: Setup, runs: Iterable[SeedRun]) -> None:
     """Reads what trainings are to start from: the second model's turn may be hours away."""
-    for kind in KINDS:
+    for kind in setup.kinds:
         shapes = setup.variable_shapes(kind)
         for run in runs:
             if not run.checkpoints[kind].step("latest"):

@@ -33,11 +33,12 @@ def save_predictions(
     split: str,
     halves: Sequence[Half],
     confidence: Sequence[np.ndarray],
-    displacement: Sequence[np.ndarray],
+    displacement: Sequence[np.ndarray] | None,
 ) -> None:
-    """Writes the predictions of a split's halves."""
+    """Writes the predictions of a split's halves; displacements are 0 for a system without."""
     arrays = {}
-    for half, scores, shifts in zip(halves, confidence, displacement, strict=True):
+    moves = displacement or list(map(np.zeros_like, confidence))
+    for half, scores, shifts in zip(halves, confidence, moves, strict=True):
         arrays[f"{half.game}|{half.number}|confidence"] = scores
         arrays[f"{half.game}|{half.number}|displacement"] = shifts
     write_npz_atomic(locate_predictions(workdir, split), arrays)

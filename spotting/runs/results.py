@@ -40,7 +40,8 @@ def write_variants(
         (layout.RESULTS, scored.spotted),
         (layout.RESULTS_WITHOUT_DISPLACEMENT, scored.without_displacement),
     ):
-        write_split(folder / name, halves, spotted.score_maps, classes, frame_rate)
+        if spotted is not None:
+            write_split(folder / name, halves, spotted.score_maps, classes, frame_rate)
 
 
 def write_split(
@@ -82,7 +83,7 @@ def score_split(
     classes: Sequence[str],
     frame_rate: float,
     confidence: Sequence[np.ndarray],
-    displacement: Sequence[np.ndarray],
+    displacement: Sequence[np.ndarray] | None,
     suppression: Suppression,
 ) -> tuple[dict[str, Any], Spots]:
     """Scores a split's predictions and writes their spots; see `score_variants`.
@@ -100,7 +101,7 @@ def score_and_write(
     workdir: Path,
     split: str,
     confidence: Sequence[Confidence],
-    displacement: Sequence[Displacement],
+    displacement: Sequence[Displacement] | None = None,
 ) -> dict[str, Any]:
     """Scores a run's predictions for a split and writes all that follows from them.
 
@@ -109,7 +110,7 @@ def score_and_write(
       workdir: the seed's run folder.
       split: "valid" or "test".
       confidence: [N, K] of each half, in [0, 1].
-      displacement: [N, K] of each half, in frames.
+      displacement: [N, K] of each half, in frames; None for a system that has none.
 
     Returns:
       The split's part of metrics.json.

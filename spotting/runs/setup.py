@@ -18,7 +18,7 @@ from spotting.base import parallel
 from spotting.data.dataset import Dataset
 from spotting.data.halves import compute_offsets
 from spotting.inference.postprocessing import Suppression
-from spotting.models.network import TRUNKS, Network, build_network
+from spotting.models.network import TRUNKS, build_network
 from spotting.notation import Offsets
 from spotting.runs.config import (
     check_config,
@@ -29,9 +29,17 @@ from spotting.runs.config import (
 )
 from spotting.runs.layout import PROFILE, locate_seeds
 from spotting.runs.matches import Matches, read_matches
+from spotting.runs.systems import (
+    check_system,
+    find_slices,
+    find_system,
+    make_descent,
+    read_values,
+)
 from spotting.training.loop import Profile, Schedule
-from spotting.training.objectives import Objective, balance_classes, make_objective
-from spotting.training.step import Hyper, OptimizerSettings
+from spotting.training.objectives import KINDS, Objective, balance_classes, make_objective
+from spotting.training.recipes import Recipe, count_steps
+from spotting.training.step import Hyper, OptimizerSettings, make_optimizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +54,7 @@ class Setup:
       chunk_frames: T.
       schedule: how long to train.
       offsets: int16 [N, K] of each half of the training split.
+      slices: CALF's slicing parameters in frames, for that system.
     """
 
     config: ConfigDict
@@ -55,6 +64,12 @@ class Setup:
     chunk_frames: int
     schedule: Schedule
     offsets: Sequence[Offsets]
+    slices: np.ndarray | None = None
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of model that the system has, in the order in which they are trained."""
+        return list_kinds(self.config)
 
     @property
     def chunk_shape(self) -> tuple[int, int]:
@@ -72,21 +87,33 @@ class Setup:
         steps = parse_profile(self.config.logging.profile)
         return Profile(self.workdir / PROFILE, *steps) if steps else None
 
-    def make_network(self, kind: str) -> Network:
+    def make_network(self, kind: str) -> Any:
         """The network of a kind of model."""
-        return make_network(self.config, kind, len(self.matches.classes))
+        dataset = self.matches.dataset
+        return make_network(self.config, kind, len(dataset.classes), dataset.frame_rate)
 
     def variable_shapes(self, kind: str) -> Any:
         """Shapes and dtypes of a network's variables."""
         return variable_shapes(self.config, self.matches.dataset, kind)
 
-    def make_objective(self, kind: str) -> Objective:
+    def make_objective(self, kind: str) -> Objective | Recipe:
         """What a kind of model is trained for, its class weights from the training split."""
+        rate = self.matches.dataset.frame_rate
+        if system := find_system(self.config):
+            values = read_values(self.config)
+            return system.recipe(values, self.make_network(kind), rate, self.slices)
         values = self.config.anchors
         radius = target_radius(self.config, kind, self.matches.dataset.frame_rate)
         weights = balance_classes(kind, self.offsets, radius, values.positive_share)
         network = self.make_network(kind)
         return make_objective(network, radius, weights, values.huber_threshold)
+
+    def make_optimizer(self, kind: str) -> Any:
+        """What makes the optimiser's first state for a kind of model."""
+        hyper = read_hyper(self.config, kind)
+        if find_system(self.config):
+            return make_descent(self.config, self.schedule.steps, hyper.weight_decay)
+        return make_optimizer(hyper, read_optimizer(self.config))
 
     def border_frames(self, seconds: float) -> int:
         """Frames dropped on each side of a chunk's predictions for a border in seconds."""
@@ -101,6 +128,7 @@ def make_setup(config: ConfigDict, workdir: Path) -> Setup:
       InputError: the config or the data is unfit, or the folder holds another config's run.
     """
     check_config(config)
+    check_system(config)
     mesh = parallel.make_mesh(config.devices.count, config.training.batch_size)
     # Before the folder's own config: where both are wrong, the data is what was mistyped.
     matches = read_matches(config, workdir)
@@ -108,22 +136,59 @@ def make_setup(config: ConfigDict, workdir: Path) -> Setup:
     frames = chunk_frames(config, matches.dataset.frame_rate)
     for seed, folder in locate_seeds(workdir, config.seeds).items():
         check_workdir(one_seed(config, seed), folder)
+    offsets = read_offsets(config, matches.dataset, matches.splits["train"])
+    setup = Setup(config, workdir, matches, mesh, frames, read_schedule(config), offsets)
+    return _fit_system(setup) if find_system(config) else setup
+
+
+def list_kinds(config: ConfigDict) -> tuple[str, ...]:
+    """The kinds of model that a config's system has."""
+    return ("confidence",) if find_system(config) else tuple(KINDS)
+
+
+def _fit_system(setup: Setup) -> Setup:
+    """The setup with what a system of one model takes from the training split."""
+    config, dataset = setup.config, setup.matches.dataset
+    values, rate = read_values(config), dataset.frame_rate
+    slices = None
+    if config.system == "calf":
+        slices = find_slices(values, setup.offsets, dataset.classes, rate)
+    setup = dataclasses.replace(setup, slices=slices)
+    _, _, count = label_split(setup, setup.offsets)
+    steps = count_steps(count or config.training.chunks_per_epoch, config.training.batch_size)
+    return dataclasses.replace(setup, schedule=dataclasses.replace(setup.schedule, steps=steps))
+
+
+def label_split(
+    setup: Setup, offsets: Sequence[Offsets]
+) -> tuple[list[np.ndarray], Any, int | None]:
+    """What a system draws from a split, by its event offsets.
+
+    Returns:
+      What a resident split holds in the place of offsets; what can be drawn; and how many examples
+      an epoch has, or None where the config says that.
+    """
+    system = find_system(setup.config)
+    assert system is not None
+    values, dataset = read_values(setup.config), setup.matches.dataset
+    labels = system.label(values, offsets, setup.slices)
+    given = dataset.classes if setup.slices is None else setup.slices
+    table, count = system.list(values, labels, given, dataset.frame_rate)
+    return labels, table, count
+
+
+def read_offsets(config: ConfigDict, dataset: Dataset, halves: Sequence[Half]) -> list[Offsets]:
+    """The event offsets, int16 [N, K], of each half."""
     offsets, _ = compute_offsets(
-        matches.splits["train"], matches.classes, matches.dataset.frame_rate, config.data.event_time
+        halves, dataset.classes, dataset.frame_rate, config.data.event_time
     )
-    return Setup(
-        config,
-        workdir,
-        matches,
-        mesh,
-        frames,
-        read_schedule(config),
-        offsets,
-    )
+    return offsets
 
 
 def chunk_frames(config: ConfigDict, frame_rate: float) -> int:
     """T, the frames of a chunk; InputError if the trunk cannot take it."""
+    if system := find_system(config):
+        return system.count_frames(read_values(config), frame_rate)
     frames = timing.whole_frames(config.anchors.chunk, frame_rate)
     trunk = config.model.trunk
     TRUNKS[trunk].check(frames, **config.model[trunk])
@@ -135,8 +200,13 @@ def target_radius(config: ConfigDict, kind: str, frame_rate: float) -> float:
     return timing.frames(config.anchors[f"{kind}_radius"], frame_rate)
 
 
-def make_network(config: ConfigDict, kind: str, num_classes: int) -> Network:
-    """The network that a config describes, for one kind of output."""
+def make_network(config: ConfigDict, kind: str, num_classes: int, frame_rate: float = 2.0) -> Any:
+    """The network that a config describes, for one kind of output.
+
+    The frame rate counts for systems whose layers depend on it.
+    """
+    if system := find_system(config):
+        return system.build(read_values(config), frame_rate, num_classes)
     model = config.model
     return build_network(
         kind,
@@ -157,7 +227,7 @@ def variable_shapes(config: ConfigDict, dataset: Dataset, kind: str) -> Any:
       dataset: as the models see it, after the config's feature transforms.
       kind: "confidence" or "displacement".
     """
-    network = make_network(config, kind, len(dataset.classes))
+    network = make_network(config, kind, len(dataset.classes), dataset.frame_rate)
     chunk = (1, chunk_frames(config, dataset.frame_rate), dataset.feature_dim)
     return jax.eval_shape(lambda: network.init(jax.random.key(0), jnp.zeros(chunk)))
 

@@ -12,10 +12,9 @@ from ml_collections import ConfigDict
 from spotting.base.errors import InputError
 from spotting.data.dataset import DESCRIPTION_FILE, FEATURE_SETS, Dataset, describe_dataset
 from spotting.data.transforms import Normalization, describe_transformed, fit_normalization_once
-from spotting.models.network import Network
 from spotting.runs import layout
 from spotting.runs.config import load_config, locate_prepared, read_transform
-from spotting.runs.setup import chunk_frames, make_network, variable_shapes
+from spotting.runs.setup import chunk_frames, list_kinds, make_network, variable_shapes
 from spotting.training.checkpoints import Checkpoints
 
 
@@ -23,7 +22,7 @@ from spotting.training.checkpoints import Checkpoints
 class Model:
     """A network and the parameters that the validation split chose."""
 
-    network: Network
+    network: Any
     params: Any
 
 
@@ -39,7 +38,8 @@ class TrainedRun:
       normalization: the transform of values, if the config has one.
       chunk_frames: T.
       confidence: the model whose outputs are logits.
-      displacement: the model whose outputs are in units of the displacement radius.
+      displacement: the model whose outputs are in units of the displacement radius; None for a
+        system that has none.
     """
 
     workdir: Path
@@ -49,7 +49,7 @@ class TrainedRun:
     normalization: Normalization | None
     chunk_frames: int
     confidence: Model
-    displacement: Model
+    displacement: Model | None
 
 
 def load_run(workdir: str | os.PathLike) -> TrainedRun:
@@ -72,7 +72,7 @@ def load_run(workdir: str | os.PathLike) -> TrainedRun:
     frames = chunk_frames(config, dataset.frame_rate)
 
     def load_model(kind: str) -> Model:
-        network = make_network(config, kind, len(dataset.classes))
+        network = make_network(config, kind, len(dataset.classes), dataset.frame_rate)
         shapes = variable_shapes(config, dataset, kind)
         # Told where to go, arrays need not go where they were when they were saved.
         here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
@@ -84,8 +84,17 @@ def load_run(workdir: str | os.PathLike) -> TrainedRun:
         ) as checkpoints:
             return Model(network, checkpoints.restore("best", template))
 
-    models = [load_model(kind) for kind in ("confidence", "displacement")]
-    return TrainedRun(workdir, config, source, dataset, normalization, frames, *models)
+    models = {kind: load_model(kind) for kind in list_kinds(config)}
+    return TrainedRun(
+        workdir,
+        config,
+        source,
+        dataset,
+        normalization,
+        frames,
+        models["confidence"],
+        models.get("displacement"),
+    )
 
 
 def _describe(config: ConfigDict, workdir: Path) -> Dataset:

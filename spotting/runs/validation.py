@@ -12,7 +12,8 @@ from spotting.inference import chunks, on_device
 from spotting.inference.postprocessing import Suppression
 from spotting.notation import Confidence, Displacement
 from spotting.runs import memory
-from spotting.runs.setup import Setup, target_radius
+from spotting.runs.setup import Setup, read_suppression, target_radius
+from spotting.runs.systems import find_system, read_values
 from spotting.scoring import figures
 from spotting.scoring.windows import TOLERANCES
 from spotting.training.objectives import KINDS
@@ -34,10 +35,15 @@ class SplitPredictor:
           border: seconds of each chunk's predictions that are dropped on either side.
         """
         self._network = setup.make_network(kind)
+        self._halves, self._frames = halves, setup.chunk_frames
+        self._spot_half = None
+        if system := find_system(setup.config):
+            rate = setup.matches.dataset.frame_rate
+            self._spot_half = system.spot(read_values(setup.config), self._network, rate)
+            return
         self._unit = KINDS[kind].unit(
             target_radius(setup.config, kind, setup.matches.dataset.frame_rate)
         )
-        self._halves, self._frames = halves, setup.chunk_frames
         self._border = setup.border_frames(border)
         longest = max(half.num_frames for half in halves)
         self._chunks = chunks.balanced_chunks(
@@ -56,6 +62,8 @@ class SplitPredictor:
     def __call__(self, params: Any) -> list[Confidence] | list[Displacement]:
         """[N, K] of each half: confidences in [0, 1], or displacements in frames."""
         network = self._network
+        if self._spot_half is not None:
+            return [self._spot_half(params, half.load()) for half in self._halves]
         if self._shares is not None:
             outputs = on_device.spot_split(network, params, self._shares, self._frames)
         else:
@@ -100,6 +108,8 @@ class Validation:
         values = setup.config.postprocessing
         window = (values.displacement_window,) if KINDS[kind].narrow_window else values.window
         self._suppression = Suppression("hard", tuple(window))
+        if find_system(setup.config):
+            self._suppression = read_suppression(setup.config, len(setup.matches.classes))
 
     def predict(self, params: Mapping[int, Any]) -> dict[int, Predictions]:
         """The devices' part: predictions with the parameters of each training, by its index."""

@@ -34,12 +34,13 @@ class SplitScores(NamedTuple):
     Attributes:
       scores: the split's part of metrics.json: with displacement, without it, and of guesses.
       spotted: with displacement.
-      without_displacement: every confidence where it was predicted.
+      without_displacement: every confidence where it was predicted; None for a system that has no
+        displacement.
     """
 
     scores: dict[str, Any]
     spotted: Spotted
-    without_displacement: Spotted
+    without_displacement: Spotted | None
 
 
 def make_truths(halves: Sequence[Half], classes: Sequence[str]) -> Truths:
@@ -113,7 +114,7 @@ def score_variants(
     classes: Sequence[str],
     frame_rate: float,
     confidence: Sequence[np.ndarray],
-    displacement: Sequence[np.ndarray],
+    displacement: Sequence[np.ndarray] | None,
     suppression: Suppression,
 ) -> SplitScores:
     """Scores a split's predictions with displacement and without, beside guesses.
@@ -123,23 +124,22 @@ def score_variants(
       classes: names of the K classes.
       frame_rate: of the predictions.
       confidence: [N, K] of each half, in [0, 1].
-      displacement: [N, K] of each half, in frames.
+      displacement: [N, K] of each half, in frames; None for a system that has none.
       suppression: which NMS.
     """
     truth = make_truths(halves, classes)
-    spotted, without, guessed = (
-        spot_split(scores, shifts, frame_rate, suppression)
-        for scores, shifts in (
-            (confidence, displacement),
-            (confidence, None),
-            (_draw_guesses(halves, len(classes)), None),
-        )
-    )
-    scores = {
-        "with_displacement": score_spots(truth, spotted.spots, classes),
-        "without_displacement": score_spots(truth, without.spots, classes),
-        "guessing": score_spots(truth, guessed.spots, classes),
-    }
+
+    def spot(scores: Sequence[np.ndarray], shifts: Sequence[np.ndarray] | None) -> Spotted:
+        return spot_split(scores, shifts, frame_rate, suppression)
+
+    spotted = spot(confidence, displacement)
+    scores = {"with_displacement": score_spots(truth, spotted.spots, classes)}
+    without = None
+    if displacement is not None:
+        without = spot(confidence, None)
+        scores["without_displacement"] = score_spots(truth, without.spots, classes)
+    guessed = spot(_draw_guesses(halves, len(classes)), None)
+    scores["guessing"] = score_spots(truth, guessed.spots, classes)
     return SplitScores(scores, spotted, without)
 
 
@@ -154,7 +154,8 @@ def format_scores(scores: dict[str, Any], split: str) -> str:
 
     lines = [format_row(f"average-mAP, {split} split", "loose", "tight")]
     for name in ("with_displacement", "without_displacement", "guessing"):
-        lines.append(format_values(f"  {name.replace('_', ' ')}", scores[name]))
+        if name in scores:
+            lines.append(format_values(f"  {name.replace('_', ' ')}", scores[name]))
     lines.append("per class, with displacement")
     for name, values in scores["with_displacement"]["per_class"].items():
         lines.append(format_values(f"  {name}", values))

@@ -64,7 +64,8 @@ class Schedule:
       steps: in an epoch.
       batch_size: B, for the speed that is shown.
       validate_every: epochs between validations; the last epoch is always validated.
-      select: "best" keeps the parameters of the best validation, "last" the final ones.
+      select: "best" keeps the parameters of the best validation, "last" the final ones, "loss" those
+        of the least validation loss, which the state holds.
     """
 
     epochs: int
@@ -136,15 +137,19 @@ def fit(
             for index in range(len(members)):
                 _log_epoch(members[index].log, name, epoch, index, metrics, speed)
 
-            is_last = epoch + 1 == schedule.epochs
+            # A training may end before its time; what it leaves is then as if it had not.
+            ended = bool(np.all(getattr(metrics, "finished", False)))
+            is_last = ended or epoch + 1 == schedule.epochs
             validate = is_last or (epoch + 1) % schedule.validate_every == 0
             is_due = validate or time.monotonic() - last_save > _SAVE_SECONDS
             if is_due and parallel.is_process_0():
-                saver.save(epoch + 1, states, validate, failed)
+                saver.save(epoch + 1, states, validate, failed, is_last)
                 last_save = time.monotonic()
             if is_last:
                 saver.wait()
-            line.show(epoch, metrics.loss.mean(axis=-1), saver, speed)
+            line.show(epoch, metrics.loss.mean(axis=-1), saver, speed, is_last)
+            if ended:
+                break
     return failed
 
 
@@ -238,7 +243,14 @@ class _Saver:
         self._thread = concurrent.futures.ThreadPoolExecutor(1)
         self._work: concurrent.futures.Future[None] | None = None
 
-    def save(self, epochs: int, states: TrainState, validate: bool, failed: dict[int, str]) -> None:
+    def save(
+        self,
+        epochs: int,
+        states: TrainState,
+        validate: bool,
+        failed: dict[int, str],
+        is_last: bool,
+    ) -> None:
         """Saves the states of the seeds that have not failed; validates them before if told so.
 
         Args:
@@ -246,6 +258,7 @@ class _Saver:
           states: of all seeds, on the devices.
           validate: whether to.
           failed: indices of seeds whose checkpoints stay as they are.
+          is_last: whether the training ends here.
         """
         self.wait()
         here = parallel.local_copy(states)
@@ -255,7 +268,7 @@ class _Saver:
         predictions = None
         if validate and self._validation is not None:
             predictions = self._validation.predict({s: state.params for s, state in kept.items()})
-        self._work = self._thread.submit(self._score_and_save, epochs, kept, predictions)
+        self._work = self._thread.submit(self._score_and_save, epochs, kept, predictions, is_last)
 
     def wait(self) -> None:
         """Returns when all is saved."""
@@ -272,19 +285,23 @@ class _Saver:
         epochs: int,
         states: Mapping[int, TrainState],
         predictions: Mapping[int, Any] | None,
+        is_last: bool,
     ) -> None:
         if predictions is not None and self._validation is not None:
             for seed, score in self._validation.score(predictions).items():
                 self.scores[seed] = score
                 self._members[seed].log.curve("valid", self._name, epochs, score=score)
         by_score = self._schedule.select == "best" and self._validation is not None
-        is_last = epochs == self._schedule.epochs
+        by_loss = self._schedule.select == "loss"
         for seed, state in states.items():
             checkpoints, step = self._members[seed].checkpoints, int(state.step)
+            if is_last:
+                step = self._schedule.epochs * self._schedule.steps
+                state = state._replace(step=np.full_like(state.step, step))
             is_better = predictions is not None and self.scores[seed] > self.best[seed]
-            if is_better if by_score else is_last:
+            if by_loss or (is_better if by_score else is_last):
                 self.best[seed] = self.scores[seed]
-                checkpoints.save("best", step, state.params)
+                checkpoints.save("best", step, state.opt_state.best if by_loss else state.params)
             checkpoints.save("latest", step, Saved(state, self.best[seed]))
 
 
@@ -295,7 +312,9 @@ class _Progress:
         self._name, self._schedule, self._first, self._line = name, schedule, first, line
         self._compiled = math.nan  # when the first epoch, which compiles, was over
 
-    def show(self, epoch: int, losses: np.ndarray, saver: _Saver, speed: float) -> None:
+    def show(
+        self, epoch: int, losses: np.ndarray, saver: _Saver, speed: float, is_last: bool
+    ) -> None:
         """Shows the state after an epoch, counted from 0."""
         now, epochs = time.monotonic(), self._schedule.epochs
         if epoch == self._first:
@@ -315,7 +334,7 @@ class _Progress:
                 validation += f" (best {_join(saver.best, 1, 100)})"
             parts.append(validation)
         parts.append(f"{speed:,.0f} chunks/s")
-        self._line.show("  ".join(parts), final=epoch + 1 == epochs)
+        self._line.show("  ".join(parts), final=is_last)
 
 
 class _Profiler:

@@ -7,7 +7,7 @@ follows from the seed's key and the step's number alone, so a resumed run sees t
 
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -82,17 +82,17 @@ class StepMetrics(NamedTuple):
 
 def init_state(
     seed: int | Array,
-    objective: Objective,
+    objective: Any,
     chunk_shape: tuple[int, int],
-    tx: optax.GradientTransformation,
+    tx: Any,
 ) -> TrainState:
     """A fresh state.
 
     Args:
       seed: determines initialisation, chunks and mixup.
-      objective: whose network to initialise.
+      objective: whose network to initialise; a `recipes.Recipe` has one too.
       chunk_shape: (T, P).
-      tx: the optimiser.
+      tx: the optimiser, or what else has an `init`.
     """
     params_key, key = jax.random.split(jax.random.key(seed))
     # Compiled as one program, not one for each shape of a weight.
