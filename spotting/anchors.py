@@ -58,7 +58,7 @@ def event_offsets(labels: np.ndarray) -> np.ndarray:
     return np.where(np.abs(offset) < far, offset, far).astype(np.int16)
 
 
-def is_near(offsets: Array, radius: float) -> Array:
+def is_near(offsets: Array | np.ndarray, radius: float) -> Array:
     """Which anchors have an event of their class within `radius` frames, both ends included."""
     # Offsets are whole frames, so comparing with the floor is exact for fractional radii too.
     return jnp.abs(jnp.asarray(offsets).astype(jnp.int32)) <= math.floor(radius)

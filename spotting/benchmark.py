@@ -44,10 +44,10 @@ def main() -> int:
     if arguments.what == "extraction":
         from spotting.benchmarks import extraction
 
-        figures = extraction.measure(_say)
-        print(extraction.describe(figures))
+        extracted = extraction.measure(_say)
+        print(extraction.describe(extracted))
         if arguments.json:
-            write_json_atomic(arguments.json, dataclasses.asdict(figures))
+            write_json_atomic(arguments.json, dataclasses.asdict(extracted))
         return 0
     import jax
 

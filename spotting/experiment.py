@@ -163,7 +163,7 @@ def evaluate(setup: Setup, runs: Sequence[SeedRun]) -> dict[int, dict[str, Any]]
     Returns:
       What metrics.json holds, for each seed.
     """
-    metrics = {}
+    metrics: dict[int, dict[str, Any]] = {}
     for run in runs:
         params = {kind: restore_best(setup, run, kind) for kind in setup.kinds}
         metrics[run.seed] = {}

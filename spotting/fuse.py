@@ -178,10 +178,12 @@ def _read(members: Sequence[Member], finest: Member, name: str) -> Split:
     dataset = finest.dataset
     halves = []
     for (game, number), num_frames in lengths.items():
-        events = read_events(dataset.labels_path(game))
-        events = (one for one in events if one.half == number and one.label in dataset.classes)
-        path = dataset.half_path(game, number)
-        halves.append(Half(game, number, path, num_frames, tuple(events)))
+        events = tuple(
+            event
+            for event in read_events(dataset.labels_path(game))
+            if event.half == number and event.label in dataset.classes
+        )
+        halves.append(Half(game, number, dataset.half_path(game, number), num_frames, events))
 
     logits, displacement = [], []
     for member, ours in zip(members, found, strict=True):

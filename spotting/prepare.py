@@ -79,9 +79,11 @@ def check(dataset: Dataset, transform: Transform, show_progress: bool) -> bool:
     line = ProgressLine(show_progress)
     surveys = {}
     for split in dataset.splits:
-        surveys[split] = survey_split(
-            sources, split, lambda i, n, s=split: line.show(f"looking at {s}: game {i}/{n}")
-        )
+
+        def show(done: int, count: int, split: str = split) -> None:
+            line.show(f"looking at {split}: game {done}/{count}")
+
+        surveys[split] = survey_split(sources, split, show)
     line.show("looked at all games", final=True)
     print(f"{dataset.root}: {dataset.name}, {transform.name(dataset.features)}\n")
     print("\n".join(describe_splits(surveys)) + "\n")

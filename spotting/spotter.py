@@ -101,7 +101,7 @@ class Spotter:
         kind = nms or values.nms
         windows = tuple(values.window) if kind == values.nms else (_WINDOWS.get(kind, 0.0),)
         if window is not None:
-            windows = tuple(map(float, np.atleast_1d(window)))
+            windows = tuple(map(float, window if isinstance(window, Iterable) else (window,)))
         if len(windows) not in (1, len(run.dataset.classes)):
             raise InputError(
                 f"{len(windows)} NMS windows for the {len(run.dataset.classes)} classes of "

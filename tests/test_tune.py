@@ -9,10 +9,11 @@ from conftest import tiny_config
 from spotting import experiment, fuse
 from spotting.base.errors import InputError
 from spotting.runs import config as runs_config
+from spotting.runs.config_files import load_config
 from spotting.runs.layout import locate_predictions
 from spotting.runs.predictions import load_predictions
 from spotting.scoring import windows
-from spotting.studies import fusion, search, search_report, study
+from spotting.studies import fusion, search, search_report
 from spotting.studies.search_report import Round
 from spotting.training import loop as fit
 
@@ -78,7 +79,7 @@ def test_a_search_chooses_writes_and_resumes(tiny_dataset, tmp_path, monkeypatch
         name: float(max(tried, key=lambda one: np.nan_to_num(float(one["score"]), nan=-1))["value"])
         for name, tried in rounds.items()
     }
-    tuned = study.load_config(str(tmp_path / "tuned.py"))
+    tuned = load_config(str(tmp_path / "tuned.py"))
     runs_config.check_config(tuned)
     assert best["confidence", "learning_rate"] == 1e-3
     for (model, name), value in best.items():

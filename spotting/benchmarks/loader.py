@@ -283,10 +283,10 @@ def _benchmark(what: str, root: Path, parts: int) -> None:
             )
     elif what == "memory":
         for games in (90, 450):
-            found = measure_memory(root / str(games), games, parts)
+            used = measure_memory(root / str(games), games, parts)
             print(
-                f"{found.data_bytes / 1e9:.2f} GB prepared: peak memory preparing "
-                f"{found.preparing / 1e9:.2f} GB, streaming {found.streaming / 1e9:.2f} GB",
+                f"{used.data_bytes / 1e9:.2f} GB prepared: peak memory preparing "
+                f"{used.preparing / 1e9:.2f} GB, streaming {used.streaming / 1e9:.2f} GB",
                 flush=True,
             )
     else:

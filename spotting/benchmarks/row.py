@@ -131,9 +131,9 @@ class Row:
 
 def describe(config: ConfigDict) -> Dataset:
     """What the config's data is like, of its folder if it names one, else of SoccerNet-v2."""
-    features = config.data.features or None
+    features: str = config.data.features
     if config.data.root:
-        dataset = describe_dataset(Path(config.data.root), features)
+        dataset = describe_dataset(Path(config.data.root), features or None)
     elif features in FEATURE_SETS:
         rate, width = FEATURE_SETS[features]
         dataset = Dataset(Path(), SOCCERNET_V2, rate, features, width, SOCCERNET_CLASSES, {})
@@ -178,7 +178,8 @@ def measure(config: ConfigDict, seeds: int, log: Callable[[str], None]) -> Row:
         step_flop = (2 if rho else 1) * work.gradient_flop
         # Of a step on its own: in an epoch XLA counts the whole split as read by every gather.
         step = compile_step(objective, hyper, optimizer, batch_size, chunk_shape, kept_dtype)
-        step_bytes = step.cost_analysis()["bytes accessed"] / batch_size
+        cost_analysis: Any = step.cost_analysis()
+        step_bytes = cost_analysis["bytes accessed"] / batch_size
         tx = make_optimizer(hyper, optimizer)
         train = functools.partial(
             train_epoch,

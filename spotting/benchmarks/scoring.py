@@ -58,4 +58,5 @@ def measure(log: Callable[[str], None]) -> Scoring:
 
 def _places(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Half, frame and class of actions."""
-    return tuple(rng.integers(0, top, count) for top in (2 * GAMES, FRAMES, CLASSES))
+    half, frame, label = (rng.integers(0, top, count) for top in (2 * GAMES, FRAMES, CLASSES))
+    return half, frame, label

@@ -39,7 +39,7 @@ def count(objective: Objective, params: Any, chunks: Array) -> Work:
     targets = jnp.zeros((batch_size, frames, objective.network.num_classes))
 
     def loss(params: Any, chunks: Array) -> Array:
-        outputs = objective.network.apply(params, chunks)
+        outputs: Any = objective.network.apply(params, chunks)
         return objective.loss(outputs, targets, jnp.ones_like(targets))
 
     found = []
@@ -58,7 +58,9 @@ def product_flop(program: ClosedJaxpr | Jaxpr) -> int:
     for equation in program.eqns:
         if equation.primitive.name == "dot_general":
             (contracting, _), _ = equation.params["dimension_numbers"]
-            left, out = equation.invars[0].aval.shape, equation.outvars[0].aval.shape
+            operand: Any = equation.invars[0].aval
+            result: Any = equation.outvars[0].aval
+            left, out = operand.shape, result.shape
             total += 2 * math.prod(out) * math.prod(left[axis] for axis in contracting)
         for value in equation.params.values():
             if isinstance(value, ClosedJaxpr | Jaxpr):

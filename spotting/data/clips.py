@@ -25,10 +25,10 @@ class Clips(NamedTuple):
         class, which has no use for it.
     """
 
-    half: Array
-    start: Array
-    label: Array
-    place: Array
+    half: Array | np.ndarray
+    start: Array | np.ndarray
+    label: Array | np.ndarray
+    place: Array | np.ndarray
 
 
 def list_clips(
@@ -44,12 +44,13 @@ def list_clips(
     num_classes = labels[0].shape[1]
     reach = clip_frames // 2
     moves = np.arange(-reach, reach + 1)
-    rows = []
+    rows: list[tuple[int, int, int, float]] = []
     events = [np.argwhere(half) for half in labels]
     for number, in_half in enumerate(events):
         for frame, label in in_half:
             rows += [
-                (label, number, frame - reach + move, 0.5 - move / clip_frames) for move in moves
+                (label, number, frame - reach + move, 0.5 - move / clip_frames)
+                for move in moves.tolist()
             ]
     lengths = [len(half) for half in labels]
     starts = background_starts(

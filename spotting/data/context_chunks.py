@@ -53,12 +53,12 @@ class ChunkAnchors(NamedTuple):
       label: int32 [L], its class; K for the runs.
     """
 
-    half: Array
-    start: Array
-    end: Array
-    first: Array
-    size: Array
-    label: Array
+    half: Array | np.ndarray
+    start: Array | np.ndarray
+    end: Array | np.ndarray
+    first: Array | np.ndarray
+    size: Array | np.ndarray
+    label: Array | np.ndarray
 
 
 def slice_frames(
@@ -159,7 +159,7 @@ def find_anchors(
 def draw_chunks(
     key: Array,
     anchors: ChunkAnchors,
-    lengths: Array,
+    lengths: Array | np.ndarray,
     count: int,
     num_classes: int,
     chunk_frames: int,

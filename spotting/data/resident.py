@@ -70,7 +70,7 @@ def concatenate(
 
 
 def sample_positions(
-    key: Array, lengths: Array, count: int, chunk_frames: int
+    key: Array, lengths: Array | np.ndarray, count: int, chunk_frames: int
 ) -> tuple[Array, Array]:
     """Draws chunks: a half in proportion to its length, then a start uniform over 0..max(N - T, 0).
 

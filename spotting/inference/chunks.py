@@ -10,7 +10,7 @@ Source: yahoo/spivak; the paper says only that chunks overlap.
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -130,9 +130,10 @@ def spot_segments(
     at = offsets[..., None] + jnp.arange(chunk_frames)
     chunks = jax.vmap(lambda frames, index: frames[index])(reduced, at)
     groups, count = offsets.shape
-    outputs = model.apply(
+    outputs: Any = model.apply(
         params, chunks.reshape(groups * count, chunk_frames, -1), method="predict"
-    ).reshape(groups, count * chunk_frames, -1)
+    )
+    outputs = outputs.reshape(groups, count * chunk_frames, -1)
     return jax.vmap(lambda frames, index: frames[index])(outputs, source)
 
 

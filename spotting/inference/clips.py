@@ -39,7 +39,7 @@ def score_clips(
     num_frames: Array | int,
     clip_frames: int,
     late: bool = False,
-) -> Array:
+) -> tuple[Array, Array, Array]:
     """The scores of a half, or of a part of it, from its clips.
 
     Args:
@@ -64,7 +64,8 @@ def score_clips(
 @functools.partial(jax.jit, static_argnames="model")
 def classify(model: RmsNetHead, params: Any, features: Array) -> ClipOutputs:
     """The network on clips [B, T, P]."""
-    return model.apply(params, features)
+    outputs: Any = model.apply(params, features)
+    return outputs
 
 
 def spot_half(
@@ -98,7 +99,7 @@ def spot_half(
         start = np.pad(group, (0, at_once - len(group)), mode="edge")
         frames = np.minimum(start[:, None] + np.arange(clip_frames), num_frames - 1)
         outputs = classify(model, params, np.asarray(features[frames], np.float32))
-        spots = score_clips(outputs, start, num_frames, clip_frames, late)
+        spots = score_clips(outputs, jnp.asarray(start), num_frames, clip_frames, late)
         frame, label, confidence = (np.asarray(array)[: len(group)] for array in spots)
         kept = confidence >= 0
         np.maximum.at(result, (frame[kept], label[kept]), confidence[kept])

@@ -120,8 +120,8 @@ def detect(model: Calf, params: Any, features: Array) -> Array:
     Returns:
       float32 [B, T, K], -1 where there is no detection.
     """
-    detections = model.apply(params, features).detections
-    return put_at_frames(detections, features.shape[1])
+    outputs: Any = model.apply(params, features)
+    return put_at_frames(outputs.detections, features.shape[1])
 
 
 def spot_half(

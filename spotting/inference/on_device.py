@@ -5,7 +5,7 @@ Here its halves lie end to end on the devices, and many segments go through the 
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -112,7 +112,7 @@ def spot_split(
     return results
 
 
-def _spot_share(model: Network, params: Any, share: Share, chunk_frames: int):
+def _spot_share(model: Network, params: Any, share: Share, chunk_frames: int) -> Iterator[Array]:
     """Outputs [G', span, K] of equally many segments at a time; the last one is repeated."""
     params = jax.device_put(params, share.features.device)
     count, chunks = share.offsets.shape

@@ -34,7 +34,8 @@ def score_windows(model: NetVLAD, params: Any, features: Array, window_frames: i
     start = jnp.arange(len(features) - window_frames + 1)
     shown = reduced[start[:, None] + jnp.arange(window_frames)]
     pooled = model.apply(params, shown, method="pool_window")
-    return jax.nn.sigmoid(model.apply(params, pooled, method="classify"))
+    logits: Any = model.apply(params, pooled, method="classify")
+    return jax.nn.sigmoid(logits)
 
 
 def spot_half(

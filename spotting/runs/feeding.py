@@ -1,7 +1,7 @@
 """Epochs of training, fed from the device's own memory or by a stream from disk."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -72,8 +72,10 @@ def count_trainings_at_once(setup: Setup, wanted: int) -> int:
     if wanted == 1 or device.platform == "cpu":
         # A CPU gains no speed from several at once, and its first result would come last.
         return 1
+    objective = setup.make_objective("confidence")
+    assert isinstance(objective, Objective)  # There is no other system, see above.
     step = memory.compile_step(
-        setup.make_objective("confidence"),
+        objective,
         Hyper(*[1.0] * 4),  # the method that needs most
         read_optimizer(config),
         batch_size=config.training.batch_size // setup.mesh.size,
@@ -229,13 +231,14 @@ def _make_streamed_epochs(
 
     compiled = make_run_epoch(run, 1, setup.mesh)
     own = _replicate(setup, per_run)
-    position, batches = -1, iter(())
+    position = -1
+    batches: Iterator[Batch] = iter(())
 
     def run_epoch(states: TrainState, epoch: int) -> tuple[TrainState, StepMetrics]:
         nonlocal position, batches
         if position != epoch:
             batches = stream.put_on_device(source.batches(epoch * schedule.steps), sharding)
-        metrics = []
+        metrics: list[StepMetrics] = []
         for _ in range(schedule.steps):
             states, each = compiled(states, own, next(batches))
             metrics.append(each)

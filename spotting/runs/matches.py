@@ -1,7 +1,7 @@
 """The matches of an experiment: found and checked."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +40,7 @@ class Matches:
 
     source: Dataset
     dataset: Dataset
-    splits: dict[str, Sequence[Half]]
+    splits: Mapping[str, Sequence[Half]]
     prepared: "Prepared | None" = None
 
     @property
@@ -82,10 +82,11 @@ def read_matches(config: ConfigDict, workdir: Path) -> Matches:
             log(f"warning: {warning}")
     line = ProgressLine(config.logging.progress)
     for split, halves in splits.items():
-        check_features(
-            halves,
-            lambda i, n, split=split: line.show(f"checking {split}: {i}/{n}", final=i == n),
-        )
+
+        def show(done: int, count: int, split: str = split) -> None:
+            line.show(f"checking {split}: {done}/{count}", final=done == count)
+
+        check_features(halves, show)
     return Matches(source, describe_transformed(source, transform), splits)
 
 

@@ -9,7 +9,7 @@ Each takes a share of the memory that is free when it is asked.
 
 import os
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ from spotting.training.objectives import Objective
 from spotting.training.step import (
     Hyper,
     OptimizerSettings,
+    StepMetrics,
     TrainState,
     init_state,
     make_optimizer,
@@ -137,7 +138,7 @@ def compile_step(
       chunk_shape: (T, P).
       dtype: of the batch's features.
     """
-    shape = jax.ShapeDtypeStruct
+    shape: Any = jax.ShapeDtypeStruct
     batch_frames = (batch_size, chunk_shape[0])
     batch = Batch(
         shape((batch_size, *chunk_shape), dtype),
@@ -148,7 +149,7 @@ def compile_step(
     state = jax.eval_shape(lambda: init_state(0, objective, chunk_shape, tx))
     key = jax.eval_shape(lambda: jax.random.key(0))
 
-    def step(state: TrainState, batch: Batch, key: jax.Array):
+    def step(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, StepMetrics]:
         return train_step(state, batch, key, objective, tx, hyper.mixup_alpha)
 
     return jax.jit(step, donate_argnums=0).lower(state, batch, key).compile()
@@ -156,7 +157,7 @@ def compile_step(
 
 def program_bytes(program: jax.stages.Compiled) -> int:
     """Device memory that a program needs, its arguments and results included."""
-    memory = program.memory_analysis()
+    memory: Any = program.memory_analysis()
     sizes = memory.argument_size_in_bytes + memory.temp_size_in_bytes
     return sizes + memory.output_size_in_bytes - memory.alias_size_in_bytes
 

@@ -104,7 +104,7 @@ class Setup:
             values = read_values(self.config)
             return system.recipe(values, self.make_network(kind), rate, self.slices)
         values = self.config.anchors
-        radius = target_radius(self.config, kind, self.matches.dataset.frame_rate)
+        radius = target_radius(self.config, kind, rate)
         weights = balance_classes(kind, self.offsets, radius, values.positive_share)
         network = self.make_network(kind)
         return make_objective(network, radius, weights, values.huber_threshold)

@@ -217,7 +217,7 @@ def _list_clips(
     table = clips.list_clips(events, _clip_frames(values, rate), values.only_between_events)
     if not len(table.label):
         raise InputError("there is neither an event nor room for a clip without: no clip to draw")
-    places = clips.choose_places(table.label, values.clips_per_class)
+    places = clips.choose_places(np.asarray(table.label), values.clips_per_class)
     return (table, places), len(places)
 
 
@@ -347,7 +347,7 @@ def check_system(config: ConfigDict) -> None:
         )
 
 
-def make_descent(config: ConfigDict, num_steps: int, weight_decay: float) -> Descent:
+def make_descent(config: ConfigDict, num_steps: int, weight_decay: float | jax.Array) -> Descent:
     """How a system's gradients become steps, as `training` says.
 
     Args:

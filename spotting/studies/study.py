@@ -5,7 +5,6 @@ change in all of them. Every row leaves a run folder, so an interrupted study go
 and a row can be run, resumed and looked at alone.
 """
 
-import importlib.util
 import traceback
 from collections.abc import Sequence
 from fractions import Fraction
@@ -23,6 +22,7 @@ from spotting.data.halves import open_dataset
 from spotting.reporting import paper, report
 from spotting.reporting.runs import summarize
 from spotting.runs.config import check_config, flatten, is_free
+from spotting.runs.config_files import load_config
 from spotting.runs.setup import chunk_frames
 
 # Has words of its own in a row's note, or leaves its figures as they are.
@@ -96,10 +96,12 @@ def row_config(study: ConfigDict, spec: str) -> ConfigDict:
 
     Args:
       study: of `configs.common.study`.
-      spec: the row's config as --config takes it, FILE[:ARGUMENT]; a relative path counts from the
-        working folder or from this project.
+      spec: the row's config as --config takes it, FILE[:ARGUMENT].
     """
-    config = load_config(spec)
+    try:
+        config = load_config(spec)
+    except InputError as error:
+        raise InputError(f"config.rows names {error}") from error
     own = flatten(config.to_dict())
     given = {
         name: value
@@ -112,23 +114,6 @@ def row_config(study: ConfigDict, spec: str) -> ConfigDict:
     notes = [config.scale_note, *_scale_notes(config, changed, study.scale)]
     config.scale_note = ", ".join(filter(None, notes))
     return config
-
-
-def load_config(spec: str) -> ConfigDict:
-    """The config that --config=`spec` names, FILE[:ARGUMENT]."""
-    file, _, argument = spec.partition(":")
-    path = Path(file)
-    if not path.exists():
-        path = Path(__file__).parents[1] / file
-    if not path.is_file():
-        raise InputError(f"config.rows names {file}, and there is no such file")
-    module_spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(module_spec)
-    module_spec.loader.exec_module(module)
-    try:
-        return module.get_config(argument) if argument else module.get_config()
-    except ValueError as error:
-        raise InputError(f"config.rows names {spec}: {error}") from error
 
 
 def _resize(model: ConfigDict, width: float, depth: float) -> None:
@@ -176,8 +161,8 @@ def _check(rows: Sequence[Row]) -> None:
             errors[row.name] = error
     if len(errors) == len(rows):
         raise errors[rows[0].name]
-    for name, error in errors.items():
-        log(f"warning: {name} cannot run: {error}")
+    for name, reason in errors.items():
+        log(f"warning: {name} cannot run: {reason}")
 
 
 def _run_row(row: Row, folder: Path, mode: str) -> Outcome:
@@ -207,7 +192,9 @@ def table(outcomes: Sequence[Outcome]) -> str:
         elif not outcome.results:
             cells = "  trained"
         else:
-            scores = [each.get("test", each.get("valid")) for each in outcome.results.values()]
+            scores: list[Any] = [
+                each.get("test", each.get("valid")) for each in outcome.results.values()
+            ]
             cells = f"{len(scores):>5}" + "".join(
                 f"{summarize([score[variant][kind] for score in scores])!s:>14}"
                 for _, variant, kind in _COLUMNS

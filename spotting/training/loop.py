@@ -9,11 +9,12 @@ import dataclasses
 import functools
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from spotting.base import parallel
@@ -23,7 +24,7 @@ from spotting.training.step import StepMetrics, TrainState
 
 _SAVE_SECONDS = 120.0
 
-RunEpoch = Callable[[TrainState, int], tuple[TrainState, StepMetrics]]
+RunEpoch = Callable[[TrainState, int], tuple[TrainState, Any]]
 """(states, epoch from 0) to the states after it and metrics [S, steps]; the old states are gone."""
 
 
@@ -161,7 +162,7 @@ def is_finished(checkpoints: Checkpoints, schedule: Schedule) -> bool:
 
 
 def make_run_epoch(
-    train_epoch: Callable[[TrainState, Any, Any], tuple[TrainState, StepMetrics]],
+    train_epoch: Callable[..., tuple[TrainState, Any]],
     seeds: int,
     mesh: jax.sharding.Mesh,
 ) -> Any:
@@ -297,7 +298,7 @@ class _Saver:
             checkpoints, step = self._members[seed].checkpoints, int(state.step)
             if is_last:
                 step = self._schedule.epochs * self._schedule.steps
-                state = state._replace(step=np.full_like(state.step, step))
+                state = state._replace(step=jnp.full_like(state.step, step))
             is_better = predictions is not None and self.scores[seed] > self.best[seed]
             if by_loss or (is_better if by_score else is_last):
                 self.best[seed] = self.scores[seed]
@@ -373,6 +374,6 @@ class _Profiler:
             log(f"profile: {self._profile.folder}")
 
 
-def _join(values: Sequence[float], digits: int, scale: float = 1.0) -> str:
+def _join(values: Iterable[float], digits: int, scale: float = 1.0) -> str:
     shown = [f"{scale * v:.{digits}f}" if math.isfinite(v) else "-" for v in values]
     return "/".join(shown)

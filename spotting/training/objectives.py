@@ -36,7 +36,7 @@ class Kind:
         `postprocessing.displacement_window` instead of the final one.
     """
 
-    encode: Callable[[Array, float, ClassWeights], AnchorTargets]
+    encode: Callable[..., AnchorTargets]
     loss: Callable[..., Array]
     balanced: bool
     mixes: bool
@@ -115,7 +115,8 @@ def balance_classes(
       radius: of the targets, in frames.
       positive_share: of a class's weight, for the positive anchors of a balanced kind.
     """
-    near = sum(np.asarray(anchors.is_near(half, radius)).sum(axis=0) for half in offsets)
+    counts = [np.asarray(anchors.is_near(half, radius)).sum(axis=0) for half in offsets]
+    near = np.sum(counts, axis=0)
     frames = sum(len(half) for half in offsets)
     return anchors.class_weights(
         near, frames - near, positive_share if KINDS[kind].balanced else 1.0

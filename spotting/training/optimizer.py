@@ -32,7 +32,7 @@ def linear_decay(start: float | Array, end_fraction: float, num_steps: int) -> o
 class AdamState(NamedTuple):
     """State of `scale_by_tf_adam`."""
 
-    count: Array
+    count: Array  # type: ignore[assignment]  # a tuple's method, as in optax's own states
     mu: optax.Updates
     nu: optax.Updates
 

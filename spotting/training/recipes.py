@@ -34,12 +34,12 @@ class Source(NamedTuple):
     Attributes:
       split: its halves; `offsets` are the event offsets, or CALF's time shifts.
       table: of windows (half, start), `ChunkAnchors`, or (`Clips`, places of `choose_places`).
-      count: int32 [], examples in an epoch.
+      num_examples: int32 [], in an epoch.
     """
 
     split: ResidentSplit
     table: Any
-    count: Array | int
+    num_examples: Any
 
 
 class Example(NamedTuple):
@@ -295,7 +295,7 @@ def make_netvlad_recipe(network: NetVLAD, window_frames: int, part: int | None =
         return Example(batch.features, windows.encode_windows(batch.offsets), weights), memory
 
     def loss(variables: Any, example: Example, key: Array | None) -> tuple[Array, dict[str, Any]]:
-        logits = network.apply(variables, example.features, key)
+        logits: Any = network.apply(variables, example.features, key)
         each = losses.window_loss(logits, example.targets)
         return jnp.sum(example.weights * each) / jnp.sum(example.weights), {}
 
@@ -334,7 +334,7 @@ def make_calf_recipe(
             receptive,
             last_frame_unseen,
         )
-        weights = (jnp.arange(num_steps * batch_size) < source.count).astype(jnp.float32)
+        weights = (jnp.arange(num_steps * batch_size) < source.num_examples).astype(jnp.float32)
         return tuple(array.reshape(num_steps, batch_size) for array in (half, start, weights))
 
     def begin(source: Source) -> Any:
@@ -356,8 +356,10 @@ def make_calf_recipe(
 
     def loss(variables: Any, example: Example, key: Array | None) -> tuple[Array, dict[str, Any]]:
         shifts, slots = example.targets
+        outputs: Any
+        changed: Any = {}
         if key is None:
-            outputs, changed = network.apply(variables, example.features), {}
+            outputs = network.apply(variables, example.features)
         else:
             outputs, changed = network.apply(
                 variables, example.features, train=True, mutable=["batch_stats"]
@@ -386,8 +388,9 @@ def make_rmsnet_recipe(network: RmsNetHead, clip_frames: int) -> Recipe:
         return Example(batch.features, (drawn.label, drawn.place), weights), memory
 
     def loss(variables: Any, example: Example, key: Array | None) -> tuple[Array, dict[str, Any]]:
-        outputs = network.apply(variables, example.features, key)
+        outputs: Any = network.apply(variables, example.features, key)
         label, place = example.targets
-        return losses.clip_loss(*outputs, label, place, example.weights), {}
+        logits, offset = outputs
+        return losses.clip_loss(logits, offset, label, place, example.weights), {}
 
     return Recipe(network, draw, _nothing, cut_batch, loss, clip_frames)

@@ -7,7 +7,7 @@ follows from the seed's key and the step's number alone, so a resumed run sees t
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +19,6 @@ from spotting.training import mixup
 from spotting.training.objectives import Objective
 from spotting.training.optimizer import adam_with_decay
 from spotting.training.sam import sam
-
-Tree = TypeVar("Tree")
 
 
 class Hyper(NamedTuple):
@@ -134,7 +132,8 @@ def train_step(
 
     @jax.value_and_grad
     def loss_and_grad(params: optax.Params) -> Array:
-        return objective.loss(objective.network.apply(params, features), targets, weights)
+        outputs: Any = objective.network.apply(params, features)
+        return objective.loss(outputs, targets, weights)
 
     loss, grads = loss_and_grad(state.params)
     updates, opt_state = tx.update(
@@ -168,7 +167,7 @@ def train_epoch(
     num_steps: int,
     batch_size: int,
     chunk_frames: int,
-    shard: Callable[[Tree], Tree] = lambda arrays: arrays,
+    shard: Callable[[Any], Any] = lambda arrays: arrays,
 ) -> tuple[TrainState, StepMetrics]:
     """An epoch over a resident split, as one scan.
 
@@ -193,7 +192,8 @@ def train_epoch(
         half, start = sample_positions(chunks_key, split.lengths, batch_size, chunk_frames)
 
         def pick(index: Array) -> Batch:
-            return shard(cut(split, *shard((half[index], start[index])), chunk_frames))
+            halves, starts = shard((half[index], start[index]))
+            return shard(cut(split, halves, starts, chunk_frames))
 
         batch = pick(jnp.arange(batch_size))
         return train_step(state, batch, mixup_key, objective, tx, mixup_alpha, pick)

@@ -141,7 +141,7 @@ def read_keras_weights(
       InputError: not such a file, or a weight is missing or has another shape.
     """
     try:
-        import h5py  # type: ignore[import-untyped]
+        import h5py
     except ImportError as error:
         raise InputError("reading Keras's .h5 needs h5py: pip install 'spotting[video]'") from error
     path = Path(path)
