@@ -21,7 +21,7 @@ import numpy as np
 from spotting.video import choice, decoding, efficientnet, network, resnet
 
 VIDEO_SECONDS, VIDEO_RATE, VIDEO_SIZE = 20, 25, (1280, 720)
-BATCH, REPEATS = 8, 5
+BATCH, REPEATS = 8, 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,43 +54,50 @@ def measure(log: Callable[[str], None], video: Path | None = None) -> Figures:
     """Measures decoding and both networks.
 
     Args:
-      log: is told what is being measured.
+      log: is given each line as it is measured.
       video: to decode; None for one of 1280x720 that is made for it.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = video or write_video(Path(folder, "video.mp4"))
-        log("decoding")
-        speeds = [measure_decoding(path)]
+        speeds: list[Speed] = []
+
+        def keep(speed: Speed) -> None:
+            speeds.append(speed)
+            log(describe_speed(speed))
+
+        keep(measure_decoding(path))
         if shutil.which("ffmpeg"):
-            speeds.append(measure_ffmpeg(path))
+            keep(measure_ffmpeg(path))
         pictures = _some_pictures(path)
-    speeds.append(measure_resize())
-    log("EfficientNet-Lite0")
+    keep(measure_resize())
     _, weights = network.read_efficientnet()
     exact, near = efficientnet.EfficientNetLite0(), efficientnet.EfficientNetLite0(jnp.bfloat16)
-    speeds.append(_measure_network("EfficientNet-Lite0", exact, weights, pictures))
+    keep(_measure_network("EfficientNet-Lite0", exact, weights, pictures))
     prepared = efficientnet.preprocess(jnp.asarray(pictures))
     features, coarse = (
         np.asarray(jax.jit(model.apply)({"params": weights}, prepared)) for model in (exact, near)
     )
     error = float(np.sqrt(np.mean((coarse - features) ** 2) / np.mean(features**2)))
-    log("ResNet-152")
     model = resnet.ResNet152()
     shapes = jax.eval_shape(model.init, jax.random.key(0), prepared)["params"]
     random = jax.tree.map(lambda leaf: np.full(leaf.shape, 1e-2, np.float32), shapes)
-    speeds.append(_measure_network("ResNet-152", model, random, pictures))
+    keep(_measure_network("ResNet-152", model, random, pictures))
     return Figures(tuple(speeds), jax.devices()[0].device_kind, error)
 
 
 def describe(figures: Figures) -> str:
     """The figures as people read them."""
     lines = [f"on {figures.device}", f"{'':<44}{'per CPU second':>16}{'per second':>12}"]
-    for one in figures.speeds:
-        name = f"  {one.name}, {one.unit}"
-        lines.append(f"{name:<44}{one.per_cpu_second:>16,.1f}{one.per_second:>12,.1f}")
+    lines += map(describe_speed, figures.speeds)
     error = 100 * figures.bfloat16_error
     lines.append(f"  EfficientNet-Lite0 in bfloat16 differs by {error:.2f} % (root mean square)")
     return "\n".join(lines)
+
+
+def describe_speed(speed: Speed) -> str:
+    """One line of the table."""
+    name = f"  {speed.name}, {speed.unit}"
+    return f"{name:<44}{speed.per_cpu_second:>16,.1f}{speed.per_second:>12,.1f}"
 
 
 def measure_decoding(path: Path) -> Speed:
