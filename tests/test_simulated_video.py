@@ -205,7 +205,7 @@ def test_a_picture_shows_what_the_camera_projects(stadium):
     assert row - 1.2 * tall < rows.min() < row - 0.8 * tall
 
     # The centre line's and the far touch line's pixels are the brightest of those around them.
-    luma = drawing.channels(ground)[..., :3].astype(float).sum(axis=2)
+    luma = drawing.unpack(ground)[..., :3].astype(float).sum(axis=2)
     for y in (-15.0, 5.0, 25.0):
         column, row, _ = camera.project(np.array([0.0, y, 0.0]))
         around = luma[int(row), int(column) - 12 : int(column) + 13]
@@ -299,7 +299,7 @@ def test_the_files_hold_the_pictures_and_an_interrupted_season_is_finished(tmp_p
     assert len(pictures) == 60 < planned.broadcast.num_frames
     stadium = build_stadium(np.random.default_rng([2, 0]))
     for frame in (5, len(pictures) - 1):
-        drawn = drawing.channels(planned.broadcast.picture(stadium, frame))[..., :3]
+        drawn = drawing.unpack(planned.broadcast.picture(stadium, frame))[..., :3]
         assert np.abs(drawn.astype(int) - pictures[frame]).mean() < 8
 
     kept = first.stat().st_mtime_ns

@@ -23,10 +23,10 @@ from spotting.data.simulated.players import (
     RATE,
     STOPS,
     Motion,
+    find_restart,
+    make_drift,
     move_players,
-    restart_time,
     smooth,
-    wander,
 )
 
 FRAME_RATE = RATE
@@ -174,7 +174,7 @@ class Broadcast:
         time = frame / FRAME_RATE
         shot = self.shot_at(time)
         shown = time if shot is None else shot.shown_time(time)
-        moment = _moment(self.motion, shown)
+        moment = _make_moment(self.motion, shown)
         picture = drawing.draw(stadium, self._camera(shot, time, moment), moment)
         for other in self.shots:
             if other.view == "replay":
@@ -213,7 +213,7 @@ class Broadcast:
 def plan_broadcast(play: Play, rng: np.random.Generator) -> Broadcast:
     """Directs the broadcast of a half that has been played; draws nothing yet."""
     shown = copy.copy(play)
-    shown.actions = sorted([*play.actions, *_distractors(play.time, rng)])
+    shown.actions = sorted([*play.actions, *_draw_distractors(play.time, rng)])
     motion = move_players(shown, rng)
     position = np.array([rng.uniform(-2, 2), -rng.uniform(66, 72), rng.uniform(17, 21)])
     target, focal = _follow(motion, shown, position, rng)
@@ -221,7 +221,7 @@ def plan_broadcast(play: Play, rng: np.random.Generator) -> Broadcast:
     return Broadcast(motion, _direct(shown, motion, rng), position, target, focal, colours)
 
 
-def _distractors(duration: float, rng: np.random.Generator) -> list[Action]:
+def _draw_distractors(duration: float, rng: np.random.Generator) -> list[Action]:
     return [
         Action(time, kind, int(rng.integers(2)))
         for kind, per_minute in DISTRACTORS.items()
@@ -245,7 +245,7 @@ def _direct(play: Play, motion: Motion, rng: np.random.Generator) -> tuple[Shot,
             }[cut.view]
             back, chosen = rng.random() < BACK_IN_TIME, rng.random() < cut.chance
             if action.kind in STOPS:
-                restart, early = restart_time(play, action), rng.uniform(0.8, 2.5)
+                restart, early = find_restart(play, action), rng.uniform(0.8, 2.5)
                 if back:
                     end = min(end, restart - early)
                 elif begin + 8 > restart > end:
@@ -268,7 +268,7 @@ def _follow(
     target = np.zeros((num_frames, 3))
     target[:, 0] = np.clip(ball[:, 0], -51, 51)
     target[:, 1] = 0.8 * ball[:, 1] - 1
-    shake = wander(num_frames, 2, rng)
+    shake = make_drift(num_frames, 2, rng)
     target[:, :2] += 0.8 * shake[:, 0]
     width = 38 - 5 * (np.abs(ball[:, 0]) > 33) - 7.0 * motion.stopped
     for action in play.actions:
@@ -286,7 +286,7 @@ def _aim(position: np.ndarray, target: np.ndarray, width: float, close: bool = F
     return Camera(position, target, PICTURE_WIDTH * distance / width, close)
 
 
-def _moment(motion: Motion, time: float) -> Moment:
+def _make_moment(motion: Motion, time: float) -> Moment:
     step = np.clip(time * RATE, 0, len(motion.ball) - 1)
     before, share = int(step), step - int(step)
     after = min(before + 1, len(motion.ball) - 1)

@@ -125,9 +125,9 @@ class Moment(NamedTuple):
 def draw(stadium: Stadium, camera: Camera, moment: Moment) -> np.ndarray:
     """The picture, uint32 [PICTURE_HEIGHT, PICTURE_WIDTH], that a camera takes at a moment."""
     if camera.close:
-        picture = _defocus(_background(stadium, camera, moment, _OUT_OF_FOCUS // 2))
+        picture = _defocus(_draw_background(stadium, camera, moment, _OUT_OF_FOCUS // 2))
     else:
-        picture = _background(stadium, camera, moment, 1)
+        picture = _draw_background(stadium, camera, moment, 1)
         _draw_shadows(picture, stadium, camera, moment)
     _draw_goals(picture, camera)
     _draw_people(picture, stadium, camera, moment)
@@ -141,7 +141,7 @@ def pack(colours: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(rgba).view(np.uint32)[..., 0]
 
 
-def channels(picture: np.ndarray) -> np.ndarray:
+def unpack(picture: np.ndarray) -> np.ndarray:
     """RGBA channels, uint8 [H, W, 4], of packed pixels [H, W]; a view."""
     return picture.view(np.uint8).reshape(*picture.shape, 4)
 
@@ -157,7 +157,7 @@ def build_stadium(rng: np.random.Generator) -> Stadium:
     exposure = {"sun": 1.08, "clouds": 0.95, "floodlight": 0.9}[light] * rng.uniform(0.95, 1.05)
     tint = {"sun": (1.05, 1.0, 0.9), "clouds": (0.96, 1.0, 1.05), "floodlight": (1, 1, 1.02)}[light]
     cast = exposure * np.array(tint)
-    kits = _kits(rng)
+    kits = _choose_kits(rng)
     angle = rng.uniform(-np.pi, np.pi)
     long_shadow = rng.uniform(0.8, 1.6) * np.array([[np.cos(angle), np.sin(angle)]])
     shadows = {
@@ -167,8 +167,8 @@ def build_stadium(rng: np.random.Generator) -> Stadium:
     }[light]
     sky = {"sun": (120, 170, 225), "clouds": (180, 185, 192), "floodlight": (14, 16, 28)}[light]
     return Stadium(
-        pack(_ground(rng, sunny=light == "sun") * cast),
-        pack(_stands(rng, kits) * cast * (0.55 if light == "floodlight" else 0.8)),
+        pack(_draw_ground(rng, sunny=light == "sun") * cast),
+        pack(_draw_stands(rng, kits) * cast * (0.55 if light == "floodlight" else 0.8)),
         int(pack(np.array(sky, float))),
         pack(kits * cast),
         shadows,
@@ -176,7 +176,7 @@ def build_stadium(rng: np.random.Generator) -> Stadium:
     )
 
 
-def _ground(rng: np.random.Generator, sunny: bool) -> np.ndarray:
+def _draw_ground(rng: np.random.Generator, sunny: bool) -> np.ndarray:
     """The pitch from above, float [rows, columns, 3]."""
     columns, rows = (np.rint(2 * _GROUND_HALF * _GROUND_SCALE)).astype(int)
     x = (np.arange(columns) + 0.5) / _GROUND_SCALE - _GROUND_HALF[0]
@@ -194,14 +194,14 @@ def _ground(rng: np.random.Generator, sunny: bool) -> np.ndarray:
     ground = ground * (1 - wear) + np.array([125.0, 115.0, 70.0]) * wear
     outside = (np.abs(x) > HALF_PITCH[0] + 4) | (np.abs(y) > HALF_PITCH[1] + 3.5)
     ground[outside] *= 0.8
-    chalk = _lines(x, y)[..., None]
+    chalk = _draw_lines(x, y)[..., None]
     ground = ground * (1 - chalk) + np.array([235.0, 240.0, 235.0]) * chalk
     if sunny and rng.random() < 0.5:  # the stand's shadow lies on a part of the pitch
         ground *= np.interp(y, rng.uniform(-38, -15) + np.array([-1, 1]), [0.75, 1])[..., None]
     return ground
 
 
-def _lines(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _draw_lines(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """How much chalk is on each texel, 0 to 1, [rows, columns].
 
     Lines are drawn wider than they are: a pixel is some 15 cm of the pitch wide, and from the stand
@@ -228,7 +228,7 @@ def _lines(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.clip(chalk, 0, 1) * 0.9
 
 
-def _stands(rng: np.random.Generator, kits: np.ndarray) -> np.ndarray:
+def _draw_stands(rng: np.random.Generator, kits: np.ndarray) -> np.ndarray:
     """Boards, seats and people, float [4, rows, columns, 3]; bottom row first."""
     columns, rows = int(_STAND_LENGTH * _STAND_SCALE), int(_STAND_TOP * _STAND_SCALE)
     seat = 4  # texels, about 65 cm
@@ -296,7 +296,7 @@ def _stands(rng: np.random.Generator, kits: np.ndarray) -> np.ndarray:
 # ---------------------------------------------------------------------------------------------
 
 
-def _background(stadium: Stadium, camera: Camera, moment: Moment, step: int) -> np.ndarray:
+def _draw_background(stadium: Stadium, camera: Camera, moment: Moment, step: int) -> np.ndarray:
     """The picture without people; one pixel of `step` in each direction."""
     height, width = PICTURE_HEIGHT // step, -(-PICTURE_WIDTH // step)
     right, up, forward = camera.axes
@@ -334,14 +334,14 @@ def _background(stadium: Stadium, camera: Camera, moment: Moment, step: int) -> 
         ray_x = rays[:, :1] + np.float32(right[0]) * across
         ray_y = rays[:, 1:2] + np.float32(right[1]) * across
         upper = picture[:last]
-        stands, there = _stands_behind(
+        stands, there = _look_behind(
             stadium, moment, camera.position.tolist(), ray_x, ray_y, rays[:, 2:]
         )
         np.copyto(upper, stands, where=there)
     return picture
 
 
-def _stands_behind(
+def _look_behind(
     stadium: Stadium,
     moment: Moment,
     position: Sequence[float],
@@ -377,7 +377,7 @@ def _stands_behind(
 def _defocus(small: np.ndarray) -> np.ndarray:
     """A picture of half the pixels' size that `_OUT_OF_FOCUS` says, at full size and blurred."""
     height, width = (size // 2 * 2 for size in small.shape)
-    values = channels(np.ascontiguousarray(small[:height, :width])).astype(np.float32)
+    values = unpack(np.ascontiguousarray(small[:height, :width])).astype(np.float32)
     values = values.reshape(height // 2, 2, width // 2, 2, 4).mean(axis=(1, 3))
     for axis, many in ((0, PICTURE_HEIGHT), (1, PICTURE_WIDTH)):
         few = values.shape[axis]
@@ -397,7 +397,7 @@ def _defocus(small: np.ndarray) -> np.ndarray:
 _WHITE = int(pack(np.array([240.0, 240.0, 240.0])))
 
 
-def _goal_segments() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _make_goal() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The goal at +x: line segments [S, 2, 3], their widths in metres and their colours, [S]."""
     w, h, x, deep = GOAL_WIDTH / 2, GOAL_HEIGHT, HALF_PITCH[0], 2.0
     net = []
@@ -418,7 +418,7 @@ def _goal_segments() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     )
 
 
-_GOAL = _goal_segments()
+_GOAL = _make_goal()
 
 
 def _draw_goals(picture: np.ndarray, camera: Camera) -> None:
@@ -499,7 +499,9 @@ def _draw_people(picture: np.ndarray, stadium: Stadium, camera: Camera, moment: 
     for who in np.argsort(-depth):
         if depth[who] < nearest:
             continue
-        figure = _figure(float(sizes[who]), int(moment.pose[who]), int(step[who]), bool(left[who]))
+        figure = _make_figure(
+            float(sizes[who]), int(moment.pose[who]), int(step[who]), bool(left[who])
+        )
         _stamp(picture, figure, stadium.kits[who], column[who], row[who])
     _draw_ball(picture, camera, moment.ball, nearest)
 
@@ -551,10 +553,10 @@ class Figure(NamedTuple):
     middle: int
 
 
-def _figure(height: float, pose: int, step: int, left: bool) -> Figure:
+def _make_figure(height: float, pose: int, step: int, left: bool) -> Figure:
     if height <= _LARGEST:
-        return _small_figure(max(5, round(height)), pose, step, left)
-    large = _small_figure(_LARGE, pose, step, left)
+        return _draw_figure(max(5, round(height)), pose, step, left)
+    large = _draw_figure(_LARGE, pose, step, left)
     scale = height / _LARGE
     rows = (np.arange(int(large.parts.shape[0] * scale)) / scale).astype(int)
     columns = (np.arange(int(large.parts.shape[1] * scale)) / scale).astype(int)
@@ -564,13 +566,13 @@ def _figure(height: float, pose: int, step: int, left: bool) -> Figure:
 
 
 @functools.lru_cache(maxsize=4096)
-def _small_figure(height: int, pose: int, step: int, left: bool) -> Figure:
+def _draw_figure(height: int, pose: int, step: int, left: bool) -> Figure:
     """Draws a figure `height` pixels tall; `step` is one of six of a stride, -1 stands."""
     reach = int(np.ceil(1.05 * height))
     x = (np.arange(-reach, reach + 1) / height)[None, :]
     y = (np.arange(int(1.4 * height), -int(0.12 * height) - 1, -1) / height)[:, None]
     parts = np.zeros((y.size, x.size), np.uint8)
-    for x0, y0, x1, y1, radius, part in _body(pose, step):
+    for x0, y0, x1, y1, radius, part in _pose_body(pose, step):
         if left:
             x0, x1 = -x0, -x1
         radius = max(radius, 0.55 / height)  # a pixel at least
@@ -586,9 +588,9 @@ def _small_figure(height: int, pose: int, step: int, left: bool) -> Figure:
 Capsule = tuple[float, float, float, float, float, int]
 
 
-def _body(pose: int, step: int) -> list[Capsule]:
+def _pose_body(pose: int, step: int) -> list[Capsule]:
     """Capsules (x0, y0, x1, y1, radius, part) of a body of height 1 that stands at (0, 0)."""
-    body = _legs(step if pose in (UPRIGHT, ARMS_UP, HOLDS_BALL) else -1)
+    body = _pose_legs(step if pose in (UPRIGHT, ARMS_UP, HOLDS_BALL) else -1)
     swing = np.sin(step * np.pi / 3) * 0.12 if step >= 0 else 0.0
     body.append((0, 0.53, 0, 0.77, 0.105, SHIRT))
     body.append((0.055, 0.55, 0.06, 0.76, 0.045, SLEEVE))
@@ -639,7 +641,7 @@ def _body(pose: int, step: int) -> list[Capsule]:
     return body
 
 
-def _legs(step: int) -> list[Capsule]:
+def _pose_legs(step: int) -> list[Capsule]:
     legs: list[Capsule] = []
     for side in (-1, 1):
         hip = 0.055 * side
@@ -658,7 +660,7 @@ def _legs(step: int) -> list[Capsule]:
     return legs
 
 
-def _kits(rng: np.random.Generator) -> np.ndarray:
+def _choose_kits(rng: np.random.Generator) -> np.ndarray:
     """Colours, float [NUM_PEOPLE, NUM_PARTS, 3]."""
     palette = np.array(
         [

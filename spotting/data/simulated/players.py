@@ -100,9 +100,9 @@ def move_players(play: Play, rng: np.random.Generator) -> Motion:
     """Puts people around the ball of a half that has been played."""
     num_steps = int(play.time * RATE)
     seconds = np.arange(num_steps) / RATE
-    ball = _ball(play, seconds)
-    stopped = _stopped(play, seconds)
-    people = _formations(play, ball, stopped, rng)
+    ball = _place_ball(play, seconds)
+    stopped = _find_stops(play, seconds)
+    people = _keep_formation(play, ball, stopped, rng)
     pose = np.full((num_steps, NUM_PEOPLE), UPRIGHT, np.int8)
     excitement = np.zeros(num_steps)
     keys = []
@@ -121,7 +121,7 @@ def move_players(play: Play, rng: np.random.Generator) -> Motion:
             _gather(people, seconds - action.time, gathering)
         keys.append(scene.key)
         for who, what, begin, end in scene.poses:
-            pose[_steps(action.time + begin, action.time + end, num_steps), who] = what
+            pose[_span(action.time + begin, action.time + end, num_steps), who] = what
         if action.kind in EXCITEMENT:
             height, peak, end = EXCITEMENT[action.kind]
             height *= rng.uniform(0.6, 1.2)
@@ -129,11 +129,11 @@ def move_players(play: Play, rng: np.random.Generator) -> Motion:
             excitement = np.maximum(excitement, rise)
     people = smooth(people, 0.35)
     velocity = np.gradient(people, 1 / RATE, axis=0)
-    excitement = np.clip(excitement + _crowd_noise(seconds, rng), 0, 1)
+    excitement = np.clip(excitement + _make_crowd_noise(seconds, rng), 0, 1)
     return Motion(ball, people, velocity, pose, excitement, stopped, keys)
 
 
-def _ball(play: Play, seconds: np.ndarray) -> np.ndarray:
+def _place_ball(play: Play, seconds: np.ndarray) -> np.ndarray:
     time, x, y = np.array(play.path).T
     ground = np.stack([np.interp(seconds, time, axis) for axis in (x, y)], axis=1) * HALF_PITCH
     height = np.zeros_like(seconds)
@@ -154,19 +154,19 @@ def _ball(play: Play, seconds: np.ndarray) -> np.ndarray:
     return np.concatenate([ground, height[:, None]], axis=1)
 
 
-def _stopped(play: Play, seconds: np.ndarray) -> np.ndarray:
+def _find_stops(play: Play, seconds: np.ndarray) -> np.ndarray:
     stopped = np.zeros(len(seconds), bool)
     first = next(action.time for action in play.actions if action.kind == "Kick-off")
     stopped[seconds < first] = True
     for action in play.actions:
         if action.kind in STOPS:
-            stopped |= (seconds > action.time + 0.7) & (seconds < restart_time(play, action))
+            stopped |= (seconds > action.time + 0.7) & (seconds < find_restart(play, action))
         if action.kind == "final whistle":
             stopped[seconds > action.time] = True
     return stopped
 
 
-def restart_time(play: Play, action: Action) -> float:
+def find_restart(play: Play, action: Action) -> float:
     """When play goes on after an action that stops it; infinity if it does not."""
     for following in play.actions:
         if following.time > action.time and following.kind in RESTARTS:
@@ -179,14 +179,14 @@ def restart_time(play: Play, action: Action) -> float:
     return np.inf
 
 
-def _formations(
+def _keep_formation(
     play: Play, ball: np.ndarray, stopped: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
     """Everybody [N, NUM_PEOPLE, 2] as in open play, in formation or chasing the ball."""
     num_steps = len(ball)
     slow = smooth(ball[:, :2], 2.0)
     people = np.zeros((num_steps, NUM_PEOPLE, 2))
-    drift = wander(num_steps, 2 * TEAM_SIZE, rng) * np.where(stopped, 0.8, 2.5)[:, None, None]
+    drift = make_drift(num_steps, 2 * TEAM_SIZE, rng) * np.where(stopped, 0.8, 2.5)[:, None, None]
     for team in (0, 1):
         sign = attack_sign(team, play.half)
         places = np.empty((num_steps, TEAM_SIZE, 2))
@@ -506,12 +506,12 @@ EXCITEMENT: Mapping[str, tuple[float, float, float]] = {
 """What makes the crowd rise: how much, when most, until when (seconds from the action)."""
 
 
-def _crowd_noise(seconds: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _make_crowd_noise(seconds: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     knots = np.arange(0, seconds[-1] + 10, 5.0)
     return np.interp(seconds, knots, np.abs(rng.normal(0, 0.08, len(knots))))
 
 
-def wander(num_steps: int, count: int, rng: np.random.Generator) -> np.ndarray:
+def make_drift(num_steps: int, count: int, rng: np.random.Generator) -> np.ndarray:
     """Noise [N, count, 2] of unit size, drawn every 4 s and straight in between."""
     knots = np.arange(0, num_steps + 40, 40)
     values = rng.normal(size=(count, 2, len(knots)))
@@ -532,5 +532,5 @@ def smooth(values: np.ndarray, spread: float) -> np.ndarray:
     return np.stack(sums, axis=1).reshape(values.shape)
 
 
-def _steps(begin: float, end: float, num_steps: int) -> slice:
+def _span(begin: float, end: float, num_steps: int) -> slice:
     return slice(max(0, int(begin * RATE)), min(num_steps, max(0, int(end * RATE))))

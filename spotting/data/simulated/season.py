@@ -148,7 +148,7 @@ def write_season(
     names = []
     for index in range(sum(games)):
         match = simulate_match(np.random.default_rng([seed, index]), duration)
-        names.append(game_name(seed, index, match.score))
+        names.append(name_game(seed, index, match.score))
         folder = root / names[-1]
         folder.mkdir(parents=True, exist_ok=True)
         for half, features in zip(HALVES, match.features, strict=True):
@@ -160,7 +160,7 @@ def write_season(
     write_json_atomic(root / DESCRIPTION_FILE, {**description, "season": season})
 
 
-def game_name(seed: int, index: int, score: tuple[int, int]) -> str:
+def name_game(seed: int, index: int, score: tuple[int, int]) -> str:
     """Path of match `index` of a season, with a date, two clubs and the goals of each."""
     pairs = np.random.default_rng(seed).permutation(list(itertools.permutations(CLUBS, 2)))
     home, away = pairs[index % len(pairs)]

@@ -34,9 +34,9 @@ from spotting.data.simulated.play import Action, play_half
 from spotting.data.simulated.season import (
     CLASSES,
     describe_season,
-    game_name,
     is_described,
     make_annotation,
+    name_game,
     write_labels,
 )
 
@@ -79,7 +79,7 @@ def draw_half(seed: int, index: int, half: int, duration: float) -> Iterator[np.
     # Both halves of a match are played in one stadium, in the same kits.
     stadium = drawing.build_stadium(np.random.default_rng([seed, index]))
     for picture in broadcast.pictures(stadium):
-        yield drawing.channels(picture)
+        yield drawing.unpack(picture)
 
 
 def encode(pictures: Iterator[np.ndarray], file: IO[bytes]) -> None:
@@ -157,7 +157,7 @@ def write_season_videos(
             for action in planned.actions:
                 if action.kind == "Goal":
                     goals[action.team] += 1
-        name = game_name(seed, index, (goals[0], goals[1]))
+        name = name_game(seed, index, (goals[0], goals[1]))
         names.append(name)
         files[name] = [root / name / f"{half}.mp4" for half in HALVES]
         for half, path in zip(HALVES, files[name], strict=True):
