@@ -42,5 +42,5 @@ def get_config(row: str | None = None) -> ConfigDict:
         # split, after 10 epochs of DTES; the displacement model's rate has not been searched.
         config.confidence.update(learning_rate=1e-2, rho=0.1)
         config.displacement.learning_rate = 5e-3
-    config.scale_note = "1/4 width, DTEB at 1/3 depth"
+    config.scale_note = "1/4 width, DTEB at 1/3 depth" if row == "te_base" else "1/4 width"
     return common.ablate(config, ablation, trunk + "{} ResNet+PCA")

@@ -99,7 +99,7 @@ def assert_same_figures(folder, other):
 
 
 def test_eight_devices_share_the_work_of_one():
-    ((status, output, errors),) = finish(start("tests/multi_device_program.py", devices=8))
+    ((status, output, errors),) = finish(start("tests/programs/multi_device.py", devices=8))
     assert status == 0, errors
     report = json.loads(output)
     assert report["devices"] == 8

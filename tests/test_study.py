@@ -75,10 +75,15 @@ def test_rows_of_the_matches_study():
     config = matches_study.get_config()
     rows = [study.row_config(config, spec) for spec in config.rows]
     assert [row.paper_row for row in rows[:3]] == [row.name for row in paper.TABLE_1[:3]]
-    assert {row.scale_note for row in rows} == {
-        "1/4 width, DTEB at 1/3 depth, 40 of 1,000 epochs, 2,048 of 8,192 chunks an epoch, "
-        "3 of 5 seeds"
-    }
+    assert [row.scale_note for row in rows] == [
+        *["1/4 width, 3 of 5 seeds"] * 4,
+        "1/4 width, DTEB at 1/3 depth, 3 of 5 seeds",
+    ]
+    config.scale.update(width=0.25, depth=0.5)
+    config.training.epochs = 6
+    rows = [study.row_config(config, spec) for spec in config.rows]
+    assert rows[0].scale_note == "1/16 width, 6 of 40 epochs, 3 of 5 seeds"
+    assert rows[4].scale_note == ("1/16 width, DTEB at 1/6 depth, 6 of 40 epochs, 3 of 5 seeds")
     assert [row.model.trunk for row in rows] == ["unet"] * 3 + ["transformer"] * 2
     with pytest.raises(ValueError, match="'te_large'"):
         matches_study.get_config("te_large")

@@ -7,7 +7,6 @@ and a row can be run, resumed and looked at alone.
 
 import traceback
 from collections.abc import Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -111,8 +110,7 @@ def row_config(study: ConfigDict, spec: str) -> ConfigDict:
     config.update_from_flattened_dict(given)
     _resize(config.model, study.scale.width, study.scale.depth)
     changed = {name: value for name, value in given.items() if own[name] != value}
-    notes = [config.scale_note, *_scale_notes(config, changed, study.scale)]
-    config.scale_note = ", ".join(filter(None, notes))
+    config.scale_note = ", ".join(_scale_notes(config, own, changed, study))
     return config
 
 
@@ -130,14 +128,25 @@ def _resize(model: ConfigDict, width: float, depth: float) -> None:
     sizes.layers = max(1, round(depth * sizes.layers))
 
 
-def _scale_notes(config: ConfigDict, changed: dict[str, Any], scale: ConfigDict) -> list[str]:
-    """What makes a row smaller than the paper's, or other than its own config, in words."""
-    notes = []
-    if scale.width != 1:
-        notes.append(f"{Fraction(scale.width).limit_denominator(64)} width")
-    if scale.depth != 1:
-        notes.append(f"transformers at {Fraction(scale.depth).limit_denominator(64)} depth")
-    notes += paper.scale_notes(config.training.epochs, config.training.chunks_per_epoch)
+def _scale_notes(
+    config: ConfigDict, own: dict[str, Any], changed: dict[str, Any], study: ConfigDict
+) -> list[str]:
+    """Says what makes a row smaller than the paper's, or other than its own config.
+
+    Args:
+      config: the row's, changed.
+      own: the row's own values, by dotted name.
+      changed: those that the study gave other values.
+      study: of `configs.common.study`.
+    """
+    depth = study.scale.depth if config.model.trunk == "transformer" else 1.0
+    notes = paper.multiply_sizes(config.scale_note, study.scale.width, depth)
+    notes += paper.scale_notes(
+        config.training.epochs,
+        config.training.chunks_per_epoch,
+        own["training.epochs"],
+        own["training.chunks_per_epoch"],
+    )
     for name, value in changed.items():
         if name not in _NOT_NOTED and not is_free(name):
             notes.append(f"{name}={value}")

@@ -1,6 +1,6 @@
 """Writes the weights that the official code's U-net starts from, as Keras draws them from a seed.
 
-    python tests/official_start.py --config=configs/matches.py --config.data.root=DIR \
+    python tests/programs/official_start.py --config=configs/matches.py --config.data.root=DIR \
         --seeds=1,2,3 --output=start
     python -m spotting.main --config=configs/matches.py --config.data.root=DIR \
         --config.seeds=1,2,3 \
@@ -15,8 +15,8 @@ tf-keras, beside a TensorFlow of the same version) and h5py.
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import keras_fixture  # noqa: E402
 
@@ -30,7 +30,7 @@ from spotting.runs.setup import chunk_frames  # noqa: E402
 
 def main() -> int:
     """Writes <output>/<kind>_<seed>.h5."""
-    parser = cli.Parser("python tests/official_start.py", __doc__)
+    parser = cli.Parser("python tests/programs/official_start.py", __doc__)
     parser.add_config("which network and data it is for")
     parser.add_argument("--seeds", default="1", metavar="N,N", help="seeds of Keras")
     parser.add_argument("--output", type=Path, default="start", help="folder for the files")
