@@ -1,4 +1,4 @@
-"""The whole path in minutes on a laptop, on a season of matches that it plays itself.
+"""The whole path in minutes on a laptop, on a season of simulated matches.
 
     python -m spotting.main --config=configs/demo.py
 

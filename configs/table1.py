@@ -15,7 +15,7 @@ labels:
 
     python -m spotting.main --config=configs/table1.py --config.data.root=DIR --workdir=runs/table1
 
-The same command goes on where it was stopped. Each row is a run folder of its own in runs/table1,
+Run the same command again to resume. Each row is a run folder of its own in runs/table1,
 and runs/table1/report.html puts all beside the paper. A study for a smaller machine, which its
 report then says in its title:
 

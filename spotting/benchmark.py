@@ -22,6 +22,7 @@ from ml_collections import ConfigDict
 from spotting.base import cli
 from spotting.base.errors import InputError
 from spotting.base.files import write_json_atomic
+from spotting.base.text_table import text_table
 from spotting.reporting import paper
 from spotting.runs import config_files
 from spotting.runs.config import check_config
@@ -64,13 +65,13 @@ def main() -> int:
     scored = scoring.measure(_say)
     print(scoring_table(scored))
     if arguments.json:
-        figures = {
+        measured = {
             "environment": environment(),
             "rows": [dataclasses.asdict(one) for one in rows],
             "scoring": dataclasses.asdict(scored),
             "paper": [one._asdict() for one in paper.TABLE_1],
         }
-        write_json_atomic(arguments.json, figures)
+        write_json_atomic(arguments.json, measured)
     return 0
 
 
@@ -97,7 +98,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--seeds", type=cli.positive_int, default=1, metavar="N", help="trainings in one program"
     )
-    parser.add_argument("--json", metavar="FILE", help="file for the figures")
+    parser.add_argument("--json", metavar="FILE", help="file for what was measured")
     return parser.parse_args()
 
 
@@ -120,7 +121,7 @@ def _say(text: str) -> None:
 
 
 def row_table(row: "Row") -> str:
-    """The figures of a row as people read them."""
+    """What was measured of a row, as text."""
     lines = [
         f"{row.paper_row or 'network'}: {row.parameters:,} parameters, "
         f"chunks of {row.chunk_frames} x {row.feature_dim}",
@@ -129,18 +130,20 @@ def row_table(row: "Row") -> str:
         f"matrix products alone: {row.matmul_flop_per_s / 1e9:,.0f} GFLOP/s; "
         f"memory: {row.bandwidth_bytes_per_s / 1e9:,.0f} GB/s",
         "",
-        f"{'a chunk':<22}{'GFLOP, products':>16}{'GFLOP, all':>12}{'MB moved':>10}",
     ]
     work = row.work
+    rows = []
     for name in ("forward", "gradient"):
         flop, xla_flop, moved = (
             getattr(work, field) for field in (f"{name}_flop", f"xla_{name}_flop", f"{name}_bytes")
         )
-        lines.append(f"  {name:<20}{flop / 1e9:>16.2f}{xla_flop / 1e9:>12.2f}{moved / 1e6:>10.1f}")
-    titles = ("chunks/s", "products", "bandwidth", "step s", "epoch s", "compile s", "GB", "V100")
-    lines += ["", " " * 22 + "".join(f"{title:>10}" for title in titles)]
+        rows.append(
+            (f"  {name}", f"{flop / 1e9:.2f}", f"{xla_flop / 1e9:.2f}", f"{moved / 1e6:.1f}")
+        )
+    header: tuple[str, ...] = ("a chunk", "GFLOP, products", "GFLOP, all", "MB moved")
+    lines += [text_table(rows, header), ""]
     cells = [f"{row.inference.chunks_per_s:,.0f}", *_shares(row.inference), *[""] * 4]
-    lines.append(_line("  inference", [*cells, _paper_inference(row)]))
+    speeds = [("  inference", *cells, _paper_inference(row))]
     for name, epoch in row.epochs.items():
         cells = [
             f"{epoch.speed.chunks_per_s:,.0f}",
@@ -151,7 +154,9 @@ def row_table(row: "Row") -> str:
             f"{epoch.memory_bytes / 1e9:.2f}",
             _paper_epoch(row, name),
         ]
-        lines.append(_line(f"  training, {name}", cells))
+        speeds.append((f"  training, {name}", *cells))
+    header = ("chunks/s", "products", "bandwidth", "step s", "epoch s", "compile s", "GB", "V100")
+    lines.append(text_table(speeds, ("", *header)))
     steps = "/".join(str(epoch.steps) for epoch in row.epochs.values())
     lines.append(f"Epochs: {steps} steps at once were timed. V100: the paper's chunks/s or epoch.")
     shares = " / ".join(f"{100 * share:.1f} %" for share in row.validation.shares.values())
@@ -160,10 +165,6 @@ def row_table(row: "Row") -> str:
         f"{row.validation.halves} halves), {shares} of the training between two."
     )
     return "\n".join(lines)
-
-
-def _line(name: str, cells: Iterable[str]) -> str:
-    return f"{name:<22}" + "".join(f"{cell:>10}" for cell in cells)
 
 
 def _shares(speed: Any) -> list[str]:
@@ -192,14 +193,13 @@ def _paper_epoch(row: "Row", ablation: str) -> str:
 
 def scoring_table(scored: "Scoring") -> str:
     """The times of what comes after the networks."""
-    lines = ["scoring a test split of 100 games, 17 classes, 2 frames per second"]
-    for name, seconds in (
-        ("hard NMS of 20 s", scored.suppression),
-        ("displacement before it", scored.displacement),
-        ("loose and tight average-mAP, 2,000 predictions a game", scored.average_map),
-    ):
-        lines.append(f"  {name:<54}{seconds:6.2f} s")
-    return "\n".join(lines)
+    title = "scoring a test split of 100 games, 17 classes, 2 frames per second"
+    rows = [
+        ("hard NMS of 20 s", f"{scored.suppression:.2f} s"),
+        ("displacement before it", f"{scored.displacement:.2f} s"),
+        ("loose and tight average-mAP, 2,000 predictions a game", f"{scored.average_map:.2f} s"),
+    ]
+    return f"{title}\n{text_table(rows, indent='  ')}"
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from typing import NamedTuple
 from spotting.base import cli
 from spotting.base.errors import InputError
 from spotting.base.files import parse_json, write_json_atomic
+from spotting.base.text_table import text_table
 from spotting.data.annotations import (
     HALF_NUMBERS,
     LABELS_FILE,
@@ -186,22 +187,19 @@ def _halves(games: Mapping[str, Sequence[Event | Prediction]]) -> Iterable[list]
 def _table(games: Games, classes: Sequence[str], scores: Scores) -> str:
     actions = Counter(event.label for events in games.events.values() for event in events)
     total = sum(actions[name] for name in classes)
-    width = max(map(len, (*classes, *metrics.KINDS)))
-    header = "".join(f"{name:>8}" for name in scores)
 
-    def row(name: str, values: Iterable[float]) -> str:
-        return f"{name:{width}}" + "".join(f"{100 * value:8.2f}" for value in values)
+    def make_row(name: str, values: Iterable[float]) -> list[str]:
+        return [name, *(f"{100 * value:.2f}" for value in values)]
 
-    lines = [f"average-mAP in percent; games: {len(games.events)}, actions: {total}", ""]
-    lines.append(" " * width + header)
-    for kind in metrics.KINDS:
-        lines.append(row(kind, (scores[name][kind].map for name in scores)))
-    lines += ["", f"{'class':{width}}{header}{'actions':>9}"]
+    rows: list[list[str] | str] = [
+        make_row(kind, (scores[name][kind].map for name in scores)) for kind in metrics.KINDS
+    ]
+    rows += ["", ["class", *scores, "actions"]]
     for k, label in enumerate(classes):
         values = (scores[name]["all"].per_class[k] for name in scores)
-        lines.append(f"{row(label, values)}{actions[label]:9}")
-    lines += ["", _NOTE]
-    return "\n".join(lines)
+        rows.append([*make_row(label, values), str(actions[label])])
+    title = f"average-mAP in percent; games: {len(games.events)}, actions: {total}"
+    return f"{title}\n\n{text_table(rows, ('', *scores))}\n\n{_NOTE}"
 
 
 _NOTE = (

@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 from spotting.base import cli
 from spotting.base.errors import InputError
 from spotting.base.files import read_object, write_json_atomic
+from spotting.base.text_table import text_table
 from spotting.data.annotations import read_events
 from spotting.data.dataset import Dataset, describe_dataset
 from spotting.data.halves import Half
@@ -26,7 +27,7 @@ from spotting.inference.postprocessing import Suppression
 from spotting.reporting.runs import find_data_root
 from spotting.runs import results
 from spotting.runs.config import load_config, save_config
-from spotting.runs.layout import locate_predictions
+from spotting.runs.layout import METRICS, locate_predictions
 from spotting.runs.predictions import load_predictions, save_predictions
 from spotting.runs.setup import read_suppression
 from spotting.scoring import windows
@@ -207,18 +208,15 @@ def _read(members: Sequence[Member], finest: Member, name: str) -> Split:
 def _table(paths: Sequence[Path], workdir: Path, result: dict[str, Any]) -> str:
     """Each run as it was, beside what came of them, as text."""
     config = load_config(workdir)
-    width = max(len(str(path)) for path in (*paths, workdir)) + 2
-    splits = tuple(result)
-    titles = "".join(f"{f'{split} loose':>14}{'tight':>8}" for split in splits)
-    lines = [f"{'average-mAP':<{width}}{'weight':>8}{titles}"]
+    titles = [title for split in result for title in (f"{split} loose", "tight")]
+    rows = []
     weights = [f"{weight:.2f}" for weight in config.fusion.weights]
     for path, weight in zip((*paths, workdir), (*weights, ""), strict=True):
-        scores = read_object(path / "metrics.json")
-        cells = ""
-        for split in splits:
-            figures = scores[split]["with_displacement"]
-            cells += f"{figures['loose']:>14.1f}{figures['tight']:>8.1f}"
-        lines.append(f"{path!s:<{width}}{weight:>8}{cells}")
+        scores = read_object(path / METRICS)
+        values = [scores[split]["with_displacement"] for split in result]
+        cells = [f"{each[kind]:.1f}" for each in values for kind in ("loose", "tight")]
+        rows.append((str(path), weight, *cells))
+    lines = [text_table(rows, ("average-mAP", "weight", *titles))]
     chosen = config.postprocessing
     seconds = ", ".join(f"{window:g}" for window in chosen.window)
     lines.append(f"{chosen.nms} suppression, window {seconds} s")

@@ -86,7 +86,7 @@ def check(dataset: Dataset, transform: Transform, show_progress: bool) -> bool:
         surveys[split] = survey_split(sources, split, show)
     line.show("looked at all games", final=True)
     print(f"{dataset.root}: {dataset.name}, {transform.name(dataset.features)}\n")
-    print("\n".join(describe_splits(surveys)) + "\n")
+    print(describe_splits(surveys) + "\n")
     problems = describe_problems(surveys)
     if problems:
         print("\n".join(problems) + "\n")

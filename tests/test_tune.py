@@ -55,7 +55,7 @@ def test_a_search_chooses_writes_and_resumes(tiny_dataset, tmp_path, monkeypatch
         log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
         epochs = [line["epoch"] for line in log if line["kind"] == "train"]
         assert epochs == [1, 2]  # What was begun went on.
-    assert "1e+30     diverged" in printed.out
+    assert "1e+30  diverged" in printed.out
     assert printed.out.count("<- chosen") == 4
     with (tmp_path / "trials.csv").open() as file:
         trials = list(csv.DictReader(file))
@@ -115,9 +115,9 @@ def test_report_of_a_round():
     done = Round("confidence", "mixup_alpha", "loose average-mAP", [0.0, 0.5, 2.0], (0, 1), scores)
     assert done.best == 2.0
     assert search_report.table(done).splitlines()[-3:] == [
-        "  0         55.00 ± 7.07",
-        "  0.5       diverged",
-        "  2         70.00 ± 0.00  <- chosen: no value beyond it was tried",
+        "  0    55.00 ± 7.07",
+        "  0.5  diverged",
+        "  2    70.00 ± 0.00  <- chosen: no value beyond it was tried",
     ]
 
 

@@ -29,7 +29,7 @@ _PACKAGES = ("spotting", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "
 class RunLog:
     """Writes `log.jsonl` and `tensorboard/` in a run's folder.
 
-    Of several processes process 0 does; the others' writes go nowhere.
+    Only process 0 writes; in other processes the calls do nothing.
     """
 
     def __init__(self, workdir: str | os.PathLike | None, tensorboard: bool = True):

@@ -49,7 +49,7 @@ def list_clips(
     for number, in_half in enumerate(events):
         for frame, label in in_half:
             rows += [
-                (label, number, frame - reach + move, 0.5 - move / clip_frames)
+                (int(label), number, int(frame) - reach + move, 0.5 - move / clip_frames)
                 for move in moves.tolist()
             ]
     lengths = [len(half) for half in labels]
@@ -57,7 +57,7 @@ def list_clips(
         [half[:, 0] for half in events], lengths, clip_frames, only_between_events
     )
     for number, in_half in enumerate(starts):
-        rows += [(num_classes, number, start, 0.5) for start in in_half]
+        rows += [(num_classes, number, int(start), 0.5) for start in in_half]
     rows.sort(key=lambda row: row[0])
     label, half, start, place = zip(*rows, strict=True) if rows else ((), (), (), ())
     return Clips(

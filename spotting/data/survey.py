@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from spotting.base.errors import InputError
+from spotting.base.text_table import text_table
 from spotting.data.annotations import read_events
 from spotting.data.checks import check_game, list_halves
 from spotting.data.dataset import LABELLED_SPLITS, SOCCERNET_V2, Dataset
@@ -108,17 +109,21 @@ def _list_all_halves(sources: Sequence[Dataset], game: str) -> list[dict[int, Pa
     ]
 
 
-def describe_splits(surveys: Mapping[str, SplitSurvey]) -> list[str]:
+def describe_splits(surveys: Mapping[str, SplitSurvey]) -> str:
     """A table of the splits, a line each."""
-    lines = [
-        f"{'split':<10}{'games':>7}{'halves':>8}{'hours':>8}{'events':>9}{'missing':>9}{'broken':>8}"
-    ]
-    for split, found in surveys.items():
-        lines.append(
-            f"{split:<10}{found.games:>7}{found.halves:>8}{found.seconds / 3600:>8.1f}"
-            f"{found.events.total():>9,}{len(found.missing):>9}{len(found.broken):>8}"
+    rows = [
+        (
+            split,
+            f"{found.games}",
+            f"{found.halves}",
+            f"{found.seconds / 3600:.1f}",
+            f"{found.events.total():,}",
+            f"{len(found.missing)}",
+            f"{len(found.broken)}",
         )
-    return lines
+        for split, found in surveys.items()
+    ]
+    return text_table(rows, ("split", "games", "halves", "hours", "events", "missing", "broken"))
 
 
 def describe_problems(surveys: Mapping[str, SplitSurvey], most: int = 10) -> list[str]:

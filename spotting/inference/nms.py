@@ -1,7 +1,7 @@
 """Non-maximum suppression along time, exact and in parallel over halves and classes.
 
 Greedy suppression takes the greatest remaining score (the earliest of equals), keeps it, acts on
-its neighbours, and goes on. A score that beats every remaining one within the radius is taken at
+its neighbours, and continues. A score that beats every remaining one within the radius is taken at
 some point whatever happens elsewhere, so all such scores can be taken at once: in each round keep
 every frame strictly greater than the remaining ones within the radius before it and at least equal
 to those after it. The result is the greedy loop's, in a handful of rounds.

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from spotting.base.text_table import text_table
 from spotting.data.halves import Half
 from spotting.inference.postprocessing import Suppression, score_map
 from spotting.scoring import metrics
@@ -146,20 +147,18 @@ def score_variants(
 def format_scores(scores: dict[str, Any], split: str) -> str:
     """The scores of a split as people read them; `scores` is the split's part of metrics.json."""
 
-    def format_row(name: str, loose: Any, tight: Any) -> str:
-        return f"{name:<34}{loose:>8}{tight:>8}"
+    def make_row(name: str, values: dict[str, float]) -> tuple[str, ...]:
+        return f"  {name}", f"{values['loose']:.1f}", f"{values['tight']:.1f}"
 
-    def format_values(name: str, values: dict[str, float]) -> str:
-        return format_row(name, f"{values['loose']:.1f}", f"{values['tight']:.1f}")
-
-    lines = [format_row(f"average-mAP, {split} split", "loose", "tight")]
-    for name in ("with_displacement", "without_displacement", "guessing"):
-        if name in scores:
-            lines.append(format_values(f"  {name.replace('_', ' ')}", scores[name]))
-    lines.append("per class, with displacement")
-    for name, values in scores["with_displacement"]["per_class"].items():
-        lines.append(format_values(f"  {name}", values))
-    return "\n".join(lines)
+    variants = ("with_displacement", "without_displacement", "guessing")
+    rows: list[tuple[str, ...] | str] = [
+        make_row(name.replace("_", " "), scores[name]) for name in variants if name in scores
+    ]
+    rows.append("per class, with displacement")
+    rows += [
+        make_row(name, values) for name, values in scores["with_displacement"]["per_class"].items()
+    ]
+    return text_table(rows, (f"average-mAP, {split} split", "loose", "tight"))
 
 
 def summarize(scores: dict[str, Any]) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def at_rate(values: np.ndarray, from_rate: float, to_rate: float, num_frames: in
       num_frames: length wanted; lengths of two feature sets of one video differ by a few frames.
 
     Returns:
-      [num_frames, K]; where `values` ends too early, its last frame goes on.
+      [num_frames, K]; where `values` ends too early, its last frame is repeated.
     """
     values = resample(values, from_rate, to_rate)
     return values[np.minimum(np.arange(num_frames), len(values) - 1)]

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
 from spotting.base.files import atomic_file
+from spotting.base.text_table import text_table
 from spotting.runs.config import flatten
 
 _LEFT_OUT = ("scale_note", "tune.")  # of the config that is written
@@ -60,16 +61,17 @@ class Round(NamedTuple):
 
 def table(done: Round) -> str:
     """A round as text."""
-    lines = [f"\n{done.title}; {done.measured} on the validation split, percent"]
+    rows = []
     for value, scores in zip(done.values, 100 * done.scores, strict=True):
         cell = "diverged" if math.isnan(scores.mean()) else f"{scores.mean():.2f}"
         if len(scores) > 1 and cell != "diverged":
             cell += f" ± {scores.std(ddof=1):.2f}"
         mark = ""
         if value == done.best:
-            mark = "  <- chosen" + (": no value beyond it was tried" if done.is_open else "")
-        lines.append(f"  {value:<10g}{cell:>8}{mark}")
-    return "\n".join(lines)
+            mark = "<- chosen" + (": no value beyond it was tried" if done.is_open else "")
+        rows.append((f"{value:g}", cell, mark))
+    title = f"{done.title}; {done.measured} on the validation split, percent"
+    return f"\n{title}\n{text_table(rows, names=3, indent='  ')}"
 
 
 def csv_text(rounds: Sequence[Round]) -> str:

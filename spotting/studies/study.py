@@ -1,7 +1,7 @@
 """A study: the rows of a table, each an experiment of its own, one after another.
 
 A study's config (`study` in configs/common.py) lists the configs of its rows and says what to
-change in all of them. Every row leaves a run folder, so an interrupted study goes on where it was,
+change in all of them. Every row leaves a run folder, so an interrupted study resumes,
 and a row can be run, resumed and looked at alone.
 """
 
@@ -17,6 +17,7 @@ from spotting.base import parallel
 from spotting.base.errors import InputError
 from spotting.base.files import write_text_atomic
 from spotting.base.logs import log
+from spotting.base.text_table import text_table
 from spotting.data.halves import open_dataset
 from spotting.reporting import paper, report
 from spotting.reporting.runs import summarize
@@ -24,7 +25,7 @@ from spotting.runs.config import check_config, flatten, is_free
 from spotting.runs.config_files import load_config
 from spotting.runs.setup import chunk_frames
 
-# Has words of its own in a row's note, or leaves its figures as they are.
+# Has words of its own in a row's note, or changes no score.
 _NOT_NOTED = (
     "seeds",
     "training.epochs",
@@ -189,24 +190,22 @@ def _run_row(row: Row, folder: Path, mode: str) -> Outcome:
 def table(outcomes: Sequence[Outcome]) -> str:
     """Mean and standard deviation over seeds of each row's average-mAP, in percent, as text.
 
-    The figures are of the test split, of the validation split where there is no other.
+    The scores are of the test split, of the validation split where there is no other.
     """
     names = [outcome.row.config.paper_row or outcome.row.name for outcome in outcomes]
-    width = max(len("row"), *map(len, names)) + 2
-    titles = "".join(f"{title:>14}" for title, _, _ in _COLUMNS)
-    lines = [f"{'row':<{width}}{'seeds':>5}{titles}"]
+    rows: list[tuple[str, ...] | str] = []
     for name, outcome in zip(names, outcomes, strict=True):
         if outcome.error:
-            cells = f"  failed: {outcome.error}"
+            rows.append(f"{name}  failed: {outcome.error}")
         elif not outcome.results:
-            cells = "  trained"
+            rows.append(f"{name}  trained")
         else:
             scores: list[Any] = [
                 each.get("test", each.get("valid")) for each in outcome.results.values()
             ]
-            cells = f"{len(scores):>5}" + "".join(
-                f"{summarize([score[variant][kind] for score in scores])!s:>14}"
+            cells = [
+                str(summarize([score[variant][kind] for score in scores]))
                 for _, variant, kind in _COLUMNS
-            )
-        lines.append(f"{name:<{width}}{cells}")
-    return "\n".join(lines)
+            ]
+            rows.append((name, str(len(scores)), *cells))
+    return text_table(rows, ("row", "seeds", *(title for title, _, _ in _COLUMNS)))

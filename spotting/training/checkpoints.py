@@ -1,9 +1,9 @@
 """The latest and the best state of a training, with Orbax.
 
-`latest` is what an interrupted run goes on from, `best` what the validation split chose. They are
+`latest` is what an interrupted run resumes from, `best` what the validation split chose. They are
 two managers, because one that keeps the best may delete the newest.
 
-Arrays are stored whole, so a run may go on with another number of devices or processes. Orbax is
+Arrays are stored whole, so a run may resume on another number of devices or processes. Orbax is
 told of a single process: of several the first one writes, and each reads for itself.
 """
 

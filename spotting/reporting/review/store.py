@@ -191,7 +191,7 @@ class Store:
             )
         if digest and digest != self._source:
             self.warnings.append(
-                f"the spots have changed since the review in {self.folder} began; it goes on with "
+                f"the spots have changed since the review in {self.folder} began; it keeps "
                 "those that it began with (--restart begins anew with the new ones)"
             )
 
