@@ -120,7 +120,7 @@ def choose_places(labels: np.ndarray, most: int) -> np.ndarray:
     return np.flatnonzero(np.arange(len(labels)) - first < most).astype(np.int32)
 
 
-def draw_clips(key: Array, labels: Array, places: Array) -> Array:
+def draw_clips(key: Array, labels: Array | np.ndarray, places: Array) -> Array:
     """Draws the clips of an epoch, without replacement, in random order.
 
     Args:
