@@ -101,9 +101,13 @@ def export(workdir: str | os.PathLike, output: str | os.PathLike) -> Difference:
     import jax
     from jax import export as jax_export
 
+    from spotting.runs.config import load_config
+    from spotting.runs.systems import find_system
     from spotting.runs.trained import load_run
     from spotting.spotter import Spotter
 
+    if find_system(load_config(Path(workdir))):
+        raise InputError(f"{workdir}: a run of another system; only the paper's two models export")
     run, output = load_run(workdir), Path(output)
     spotter = Spotter(run)
     output.mkdir(parents=True, exist_ok=True)
@@ -138,13 +142,15 @@ def spot_chunks(run: "TrainedRun") -> Function:
     import jax
 
     radius = run.config.anchors.displacement_radius
+    confidence, displacement, normalization = run.confidence, run.displacement, run.normalization
+    assert displacement is not None
 
     def function(features: "jax.Array") -> "tuple[jax.Array, jax.Array]":
-        if run.normalization is not None:
-            features = (features - run.normalization.offset) * run.normalization.scale
-        logits = run.confidence.network.apply(run.confidence.params, features)
-        displacement = run.displacement.network.apply(run.displacement.params, features)
-        return jax.nn.sigmoid(logits), radius * displacement
+        if normalization is not None:
+            features = (features - normalization.offset) * normalization.scale
+        logits = confidence.network.apply(confidence.params, features)
+        shift = displacement.network.apply(displacement.params, features)
+        return jax.nn.sigmoid(logits), radius * shift
 
     return function
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import pytest
-from conftest import tiny_config, write_dataset
+from helpers import tiny_config, write_dataset
 
 from spotting import experiment
 from spotting.runs.trained import load_run
@@ -68,7 +68,7 @@ def config_file(tiny_dataset, tmp_path_factory):
     path = tmp_path_factory.mktemp("config") / "tiny.py"
     path.write_text(
         f"import sys\nfrom pathlib import Path\nsys.path.append({str(HERE)!r})\n"
-        "from conftest import tiny_config\n"
+        "from helpers import tiny_config\n"
         f"def get_config(): return tiny_config(Path({str(tiny_dataset)!r}))\n"
     )
     return path
@@ -99,7 +99,7 @@ def assert_same_figures(folder, other):
 
 
 def test_eight_devices_share_the_work_of_one():
-    ((status, output, errors),) = finish(start("tests/multi_device_program.py", devices=8))
+    ((status, output, errors),) = finish(start("tests/programs/multi_device.py", devices=8))
     assert status == 0, errors
     report = json.loads(output)
     assert report["devices"] == 8

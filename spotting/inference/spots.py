@@ -156,21 +156,26 @@ def suppress(
 ) -> np.ndarray:
     """Greedy non-maximum suppression of one class's scores [N]; -1 where there is no spot.
 
-    Hard: a kept score removes all within half the window, in seconds, on either side. Soft: it
-    multiplies those within the window by their distance over the window.
+    Hard: a kept score removes all within half the window, in seconds, on either side; half open: in
+    a window of whole frames that ends before its last one. Soft: it multiplies those within the
+    window by their distance over the window.
     """
     if suppression["kind"] == "hard":
-        return _suppress_hard(scores, math.floor(window * frame_rate / 2))
+        radius = math.floor(window * frame_rate / 2)
+        return _suppress_hard(scores, radius, radius)
+    if suppression["kind"] == "half_open":
+        width = math.floor(window * frame_rate)
+        return _suppress_hard(scores, -(-width // 2), width // 2 - 1)
     return _suppress_soft(scores, window * frame_rate, suppression["soft_threshold"])
 
 
-def _suppress_hard(scores: np.ndarray, radius: int) -> np.ndarray:
+def _suppress_hard(scores: np.ndarray, before: int, after: int) -> np.ndarray:
     kept = np.full_like(scores, NO_SPOT)
     waiting = np.ones(len(scores), bool)
     for frame in np.argsort(-scores, kind="stable"):  # the earliest of equals first
         if waiting[frame]:
             kept[frame] = scores[frame]
-            waiting[max(0, frame - radius) : frame + radius + 1] = False
+            waiting[max(0, frame - before) : frame + after + 1] = False
     return kept
 
 

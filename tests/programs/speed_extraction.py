@@ -1,6 +1,6 @@
 """Measures ResNet-152 here and in Keras in one run, in turn: images per CPU second.
 
-    python tests/speed_extraction.py
+    python tests/programs/speed_extraction.py
 
 Random weights, the same in both; needs tf-keras. CPU time counts the threads of both libraries, and
 is disturbed less than the clock by other work on the machine.

@@ -1,6 +1,6 @@
 """Writes the weights that the official code's U-net starts from, as Keras draws them from a seed.
 
-    python tests/official_start.py --config=configs/matches.py --config.data.root=DIR \
+    python tests/programs/official_start.py --config=configs/matches.py --config.data.root=DIR \
         --seeds=1,2,3 --output=start
     python -m spotting.main --config=configs/matches.py --config.data.root=DIR \
         --config.seeds=1,2,3 \
@@ -15,22 +15,21 @@ tf-keras, beside a TensorFlow of the same version) and h5py.
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import keras_fixture  # noqa: E402
+import keras_fixture
 
-from spotting.base import cli  # noqa: E402
-from spotting.base.errors import InputError  # noqa: E402
-from spotting.data.dataset import describe_dataset  # noqa: E402
-from spotting.models.keras_names import HEADS  # noqa: E402
-from spotting.runs import config_files  # noqa: E402
-from spotting.runs.setup import chunk_frames  # noqa: E402
+from spotting.base import cli
+from spotting.base.errors import InputError
+from spotting.data.dataset import describe_dataset
+from spotting.models.keras_names import HEADS
+from spotting.runs import config_files
+from spotting.runs.setup import chunk_frames
 
 
 def main() -> int:
     """Writes <output>/<kind>_<seed>.h5."""
-    parser = cli.Parser("python tests/official_start.py", __doc__)
+    parser = cli.Parser("python tests/programs/official_start.py", __doc__)
     parser.add_config("which network and data it is for")
     parser.add_argument("--seeds", default="1", metavar="N,N", help="seeds of Keras")
     parser.add_argument("--output", type=Path, default="start", help="folder for the files")

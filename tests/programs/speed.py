@@ -1,6 +1,6 @@
 """How fast three parts are on this machine: the U-net's gradient, hard NMS, and average-mAP.
 
-    python tests/speed.py
+    python tests/programs/speed.py
 
 The gradient is compared, in turn within one run, with the same network in nn.Conv and
 nn.ConvTranspose. Medians; the inputs are random.
