@@ -16,6 +16,7 @@ COMMANDS = (
     "extract",
     "review",
     "annotate",
+    "timeline",
     "prepare",
     "tune",
     "fuse",

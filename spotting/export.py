@@ -2,38 +2,66 @@
 
   python -m spotting.export --workdir=runs/unet_resnet_pca --output=served
 
-Writes model.stablehlo, which holds the weights, takes chunks of features and gives a confidence and
-a displacement in seconds for every frame and class, for any batch size, on CPUs, GPUs and TPUs; and
-signature.json, which says what goes in, what comes out, and how to load it. Cutting halves into
-chunks, stitching and non-maximum suppression are left to who serves it.
+Writes
+  model.stablehlo   both networks with their weights: chunks of features, as the run's own feature
+                    files hold them, to a confidence and a displacement in seconds for every frame
+                    and class, for any batch size, on CPUs, GPUs and TPUs
+  signature.json    what goes in, what comes out, and all that lies between features and spots:
+                    classes, frame rates, chunks and their borders, suppression, thresholds
+  spots.py          from the features of a half to its spots, with NumPy and whatever runs the model
 
-What was written is read back and compared with the run's models before it gets its place.
+What was written is read back and compared with the run, output by output and spot by spot, before
+it gets its place. To load it, `pip install jax flatbuffers`.
 """
 
+import importlib.util
 import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from spotting.base import cli
 from spotting.base.errors import InputError
-from spotting.base.files import write_json_atomic
+from spotting.base.files import write_json_atomic, write_text_atomic
+from spotting.inference import spots as served_spots
 
 if TYPE_CHECKING:
     import jax
 
     from spotting.runs.trained import TrainedRun
+    from spotting.spotter import Spotter
 
 Function: TypeAlias = "Callable[[jax.Array], tuple[jax.Array, jax.Array]]"
 
-MODEL_FILE, SIGNATURE_FILE = "model.stablehlo", "signature.json"
+MODEL_FILE, SIGNATURE_FILE, SPOTS_FILE = "model.stablehlo", "signature.json", "spots.py"
+FILES = (MODEL_FILE, SIGNATURE_FILE, SPOTS_FILE)
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 _MOST_ERROR = {"float32": 1e-4, "bfloat16": 0.1}  # by dtype of the computation
+# Spots that may be elsewhere than the run's: outputs that differ in their last bits round to
+# another frame now and then.
+_MOST_MOVED = {"float32": 0.01, "bfloat16": 0.2}
 _LOAD = "jax.export.deserialize(bytearray(open('model.stablehlo', 'rb').read())).call(features)"
+
+
+class Difference(NamedTuple):
+    """How far what was written is from the run.
+
+    Attributes:
+      confidence: greatest difference of confidences.
+      displacement: greatest difference of displacements, in seconds.
+      spots: how many spots were compared.
+      moved: share of them that are at another frame, or are not there.
+    """
+
+    confidence: float
+    displacement: float
+    spots: int
+    moved: float
 
 
 def main() -> None:
@@ -43,26 +71,28 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
     parser.add_argument("--overwrite", action="store_true", help="replace what --output has")
     arguments = parser.parse_args()
-    there = [name for name in (MODEL_FILE, SIGNATURE_FILE) if (arguments.output / name).exists()]
+    there = [name for name in FILES if (arguments.output / name).exists()]
     if there and not arguments.overwrite:
         raise InputError(f"{arguments.output / there[0]}: there already; --overwrite replaces it")
-    errors = export(arguments.workdir, arguments.output)
+    found = export(arguments.workdir, arguments.output)
     path = arguments.output / MODEL_FILE
     print(
         f"{path}: {path.stat().st_size / 1e6:.1f} MB; read back, its outputs differ from the run's "
-        f"by at most {errors[0]:.1e} (confidence) and {errors[1]:.1e} s (displacement)"
+        f"by at most {found.confidence:.1e} (confidence) and {found.displacement:.1e} s "
+        f"(displacement)\n{arguments.output / SPOTS_FILE}: of {found.spots:,} spots "
+        f"{100 * (1 - found.moved):.4g} % are where the run has them"
     )
 
 
-def export(workdir: str | os.PathLike, output: str | os.PathLike) -> tuple[float, float]:
-    """Writes both files of a run's models to a folder.
+def export(workdir: str | os.PathLike, output: str | os.PathLike) -> Difference:
+    """Writes the files of a run's models to a folder.
 
     Args:
       workdir: run folder, of one seed.
       output: the folder; files of these names in it are replaced.
 
     Returns:
-      See `difference`.
+      How far they are from the run.
 
     Raises:
       InputError: `workdir` is no finished run.
@@ -71,9 +101,15 @@ def export(workdir: str | os.PathLike, output: str | os.PathLike) -> tuple[float
     import jax
     from jax import export as jax_export
 
+    from spotting.runs.config import load_config
+    from spotting.runs.systems import find_system
     from spotting.runs.trained import load_run
+    from spotting.spotter import Spotter
 
+    if find_system(load_config(Path(workdir))):
+        raise InputError(f"{workdir}: a run of another system; only the paper's two models export")
     run, output = load_run(workdir), Path(output)
+    spotter = Spotter(run)
     output.mkdir(parents=True, exist_ok=True)
     function = jax.jit(spot_chunks(run))
     batch = jax_export.symbolic_shape("batch")
@@ -83,25 +119,38 @@ def export(workdir: str | os.PathLike, output: str | os.PathLike) -> tuple[float
     with tempfile.TemporaryDirectory(dir=output, prefix=".export.") as folder:
         written = Path(folder)
         (written / MODEL_FILE).write_bytes(exported.serialize())
-        write_json_atomic(written / SIGNATURE_FILE, signature(run, exported))
+        write_json_atomic(written / SIGNATURE_FILE, signature(run, exported, spotter))
+        source = Path(served_spots.__file__).read_text(encoding="utf-8")
+        write_text_atomic(written / SPOTS_FILE, source)
         errors = difference(written / MODEL_FILE, function, shape[1:])
-        if max(errors) > _MOST_ERROR[run.config.model.dtype]:
-            raise ArithmeticError(f"{output}: not written, its outputs would be wrong by {errors}")
-        for name in (MODEL_FILE, SIGNATURE_FILE):
+        spots, moved = compare_spots(written, spotter)
+        found = Difference(*errors, spots, moved)
+        dtype = run.config.model.dtype
+        if max(errors) > _MOST_ERROR[dtype] or moved > _MOST_MOVED[dtype]:
+            raise ArithmeticError(f"{output}: not written, its outputs would be wrong by {found}")
+        for name in FILES:
             os.replace(written / name, output / name)
-    return errors
+    return found
 
 
 def spot_chunks(run: "TrainedRun") -> Function:
-    """What is exported: [B, T, P] to confidences and displacements in seconds, both [B, T, K]."""
+    """What is exported: [B, T, P] to confidences and displacements in seconds, both [B, T, K].
+
+    Features are those of the run's feature files, at the rate that the models take: what normalises
+    them is a part of it.
+    """
     import jax
 
     radius = run.config.anchors.displacement_radius
+    confidence, displacement, normalization = run.confidence, run.displacement, run.normalization
+    assert displacement is not None
 
     def function(features: "jax.Array") -> "tuple[jax.Array, jax.Array]":
-        logits = run.confidence.network.apply(run.confidence.params, features)
-        displacement = run.displacement.network.apply(run.displacement.params, features)
-        return jax.nn.sigmoid(logits), radius * displacement
+        if normalization is not None:
+            features = (features - normalization.offset) * normalization.scale
+        logits = confidence.network.apply(confidence.params, features)
+        shift = displacement.network.apply(displacement.params, features)
+        return jax.nn.sigmoid(logits), radius * shift
 
     return function
 
@@ -134,9 +183,54 @@ def difference(
     return confidence, displacement
 
 
-def signature(run: "TrainedRun", exported: Any) -> dict[str, Any]:
+def compare_spots(folder: Path, spotter: "Spotter") -> tuple[int, float]:
+    """Spots random halves with what was written, and with the run.
+
+    Args:
+      folder: of the three files.
+      spotter: of the run.
+
+    Returns:
+      How many spots the run has, and the share of them that the files do not have at its frame.
+    """
+    from jax import export as jax_export
+
+    spots = _import_file(folder / SPOTS_FILE)
+    model = jax_export.deserialize(bytearray((folder / MODEL_FILE).read_bytes()))
+    read = spots.read_signature(folder / SIGNATURE_FILE)
+    chunk_seconds = read["chunks"]["frames"] / read["frame_rate"]
+    generator = np.random.default_rng(0)
+    count = moved = 0
+    for chunks in (3.3, 0.7):  # one with a chunk that is moved back, one shorter than a chunk
+        num_frames = max(2, round(chunks * chunk_seconds * spotter.frame_rate))
+        features = generator.normal(size=(num_frames, spotter.feature_dim)).astype(np.float32)
+        theirs = spots.spot_half(features, model.call, read)
+        wanted = {(spot.seconds, spot.label) for spot in spotter.spot(features)}
+        count += len(wanted)
+        moved += len(wanted - {(spot.seconds, spot.label) for spot in theirs})
+    return count, moved / max(1, count)
+
+
+def _import_file(path: Path) -> ModuleType:
+    module_spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert module_spec is not None
+    assert module_spec.loader is not None
+    module = importlib.util.module_from_spec(module_spec)
+    module_spec.loader.exec_module(module)
+    return module
+
+
+def signature(run: "TrainedRun", exported: Any, spotter: "Spotter") -> dict[str, Any]:
     """What signature.json says."""
-    data, classes = run.dataset, list(run.dataset.classes)
+    from spotting import timing
+    from spotting.runs.setup import read_suppression
+
+    source, data, classes = run.source, run.dataset, list(run.dataset.classes)
+    setting, suppression = run.config.inference, read_suppression(run.config, len(classes))
+    border = timing.border_frames(
+        setting.border, setting.min_kept, data.frame_rate, run.chunk_frames
+    )
+    normalization = run.normalization
 
     def array(name: str, last: int, meaning: str) -> dict[str, Any]:
         shape = ["batch", run.chunk_frames, last]
@@ -148,7 +242,7 @@ def signature(run: "TrainedRun", exported: Any) -> dict[str, Any]:
         "platforms": list(exported.platforms),
         "load": _LOAD,
         "inputs": [
-            array("features", data.feature_dim, f"{data.features}, chunks of consecutive frames")
+            array("features", data.feature_dim, f"{source.features}, chunks of consecutive frames")
         ],
         "outputs": [
             array("confidence", len(classes), "from 0 to 1, of an action around the frame"),
@@ -156,6 +250,26 @@ def signature(run: "TrainedRun", exported: Any) -> dict[str, Any]:
         ],
         "frame_rate": data.frame_rate,
         "classes": classes,
+        "features": {
+            "name": source.features,
+            "dim": source.feature_dim,
+            "frame_rate": source.frame_rate,
+            "resampling": "none" if source.frame_rate == data.frame_rate else "linear, in spots.py",
+            "normalization": "none" if normalization is None else "in the model",
+        },
+        "chunks": {
+            "frames": run.chunk_frames,
+            "border": border,
+            "overlap": 2 * border,
+            # What a half shorter than a chunk is filled up with; the networks see zeros.
+            "padding": 0.0 if normalization is None else normalization.offset.tolist(),
+        },
+        "suppression": {
+            "kind": suppression.kind,
+            "windows": list(suppression.windows),
+            "soft_threshold": suppression.threshold,
+        },
+        "thresholds": dict(spotter.thresholds) if spotter.thresholds else None,
     }
 
 

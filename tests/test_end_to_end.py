@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import CLASSES, SPLITS, tiny_config
+from helpers import CLASSES, SPLITS, tiny_config
 
 from spotting import evaluate, experiment
 from spotting.base.errors import InputError

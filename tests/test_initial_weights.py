@@ -6,7 +6,7 @@ import re
 import jax
 import numpy as np
 import pytest
-from conftest import CLASSES, tiny_config
+from helpers import CLASSES, tiny_config
 
 from spotting import experiment
 from spotting.base.errors import InputError

@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import pytest
-from conftest import tiny_config, write_dataset
+from helpers import tiny_config, write_dataset
 
 from spotting import experiment
 from spotting.runs.trained import load_run
@@ -68,7 +68,7 @@ def config_file(tiny_dataset, tmp_path_factory):
     path = tmp_path_factory.mktemp("config") / "tiny.py"
     path.write_text(
         f"import sys\nfrom pathlib import Path\nsys.path.append({str(HERE)!r})\n"
-        "from conftest import tiny_config\n"
+        "from helpers import tiny_config\n"
         f"def get_config(): return tiny_config(Path({str(tiny_dataset)!r}))\n"
     )
     return path

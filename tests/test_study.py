@@ -25,7 +25,7 @@ def row_files(tmp_path, tiny_dataset):
     path = tmp_path / "tiny_row.py"
     path.write_text(
         "from pathlib import Path\n"
-        "from conftest import tiny_config\n"
+        "from helpers import tiny_config\n"
         "def get_config(argument=''):\n"
         f"    config = tiny_config(Path({str(tiny_dataset)!r}))\n"
         "    config.paper_row = 'DU ResNet+PCA' if not argument else ''\n"

@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import tiny_config
+from helpers import tiny_config
 
 from spotting import experiment, fuse
 from spotting.base.errors import InputError

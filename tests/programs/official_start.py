@@ -15,17 +15,16 @@ tf-keras, beside a TensorFlow of the same version) and h5py.
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import keras_fixture  # noqa: E402
+import keras_fixture
 
-from spotting.base import cli  # noqa: E402
-from spotting.base.errors import InputError  # noqa: E402
-from spotting.data.dataset import describe_dataset  # noqa: E402
-from spotting.models.keras_names import HEADS  # noqa: E402
-from spotting.runs import config_files  # noqa: E402
-from spotting.runs.setup import chunk_frames  # noqa: E402
+from spotting.base import cli
+from spotting.base.errors import InputError
+from spotting.data.dataset import describe_dataset
+from spotting.models.keras_names import HEADS
+from spotting.runs import config_files
+from spotting.runs.setup import chunk_frames
 
 
 def main() -> int:
