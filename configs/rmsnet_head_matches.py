@@ -1,4 +1,4 @@
-"""RMS-Net's head on a data set of its own (dataset.json in its folder), at a size for two CPU cores.
+"""RMS-Net's head on a data set of its own (dataset.json in its folder), for two CPU cores.
 
     python -m spotting.main --config=configs/rmsnet_head_matches.py --config.data.root=DIR
 

@@ -18,8 +18,8 @@ from spotting.runs.memory import Choice
 from spotting.runs.preparation import open_or_prepare
 from spotting.runs.setup import Setup, label_split, read_hyper, read_offsets, read_optimizer
 from spotting.runs.systems import find_system, make_descent, read_values
-from spotting.training.loop import RunEpoch, make_run_epoch
 from spotting.training import recipes
+from spotting.training.loop import RunEpoch, make_run_epoch
 from spotting.training.objectives import Objective
 from spotting.training.recipes import EpochMetrics, Recipe, Source
 from spotting.training.step import (

@@ -11,12 +11,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from spotting import timing
 from spotting.base import parallel
 from spotting.data.dataset import Dataset
-from spotting.data.halves import compute_offsets
+from spotting.data.halves import Half, compute_offsets
 from spotting.inference.postprocessing import Suppression
 from spotting.models.network import TRUNKS, build_network
 from spotting.notation import Offsets

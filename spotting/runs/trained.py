@@ -12,7 +12,6 @@ from ml_collections import ConfigDict
 from spotting.base.errors import InputError
 from spotting.data.dataset import DESCRIPTION_FILE, FEATURE_SETS, Dataset, describe_dataset
 from spotting.data.transforms import Normalization, describe_transformed, fit_normalization_once
-from spotting.models.network import Network
 from spotting.runs import layout
 from spotting.runs.config import load_config, locate_prepared, read_transform
 from spotting.runs.setup import chunk_frames, list_kinds, make_network, variable_shapes
