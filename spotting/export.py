@@ -9,6 +9,7 @@ Writes
   signature.json    what goes in, what comes out, and all that lies between features and spots:
                     classes, frame rates, chunks and their borders, suppression, thresholds
   spots.py          from the features of a half to its spots, with NumPy and whatever runs the model
+                    (of the paper's two models; not of another system)
 
 What was written is read back and compared with the run, output by output and spot by spot, before
 it gets its place. To load it, `pip install jax flatbuffers`.
@@ -17,7 +18,7 @@ it gets its place. To load it, `pip install jax flatbuffers`.
 import importlib.util
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -26,7 +27,7 @@ import numpy as np
 
 from spotting.base import cli
 from spotting.base.errors import InputError
-from spotting.base.files import write_json_atomic, write_text_atomic
+from spotting.base.files import read_object, write_json_atomic, write_text_atomic
 from spotting.inference import spots as served_spots
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from spotting.runs.trained import TrainedRun
     from spotting.spotter import Spotter
 
-Function: TypeAlias = "Callable[[jax.Array], tuple[jax.Array, jax.Array]]"
+Function: TypeAlias = "Callable[[jax.Array], tuple[jax.Array, ...]]"
 
 MODEL_FILE, SIGNATURE_FILE, SPOTS_FILE = "model.stablehlo", "signature.json", "spots.py"
 FILES = (MODEL_FILE, SIGNATURE_FILE, SPOTS_FILE)
@@ -52,14 +53,12 @@ class Difference(NamedTuple):
     """How far what was written is from the run.
 
     Attributes:
-      confidence: greatest difference of confidences.
-      displacement: greatest difference of displacements, in seconds.
+      outputs: greatest difference of each output: of confidences, of displacements in seconds.
       spots: how many spots were compared.
       moved: share of them that are at another frame, or are not there.
     """
 
-    confidence: float
-    displacement: float
+    outputs: tuple[float, ...]
     spots: int
     moved: float
 
@@ -76,12 +75,19 @@ def main() -> None:
         raise InputError(f"{arguments.output / there[0]}: there already; --overwrite replaces it")
     found = export(arguments.workdir, arguments.output)
     path = arguments.output / MODEL_FILE
+    outputs = read_object(arguments.output / SIGNATURE_FILE)["outputs"]
+    names = [each["name"] for each in outputs]
+    pairs = zip(found.outputs, names, strict=True)
+    most = " and ".join(f"{error:.1e} ({name})" for error, name in pairs)
     print(
         f"{path}: {path.stat().st_size / 1e6:.1f} MB; read back, its outputs differ from the run's "
-        f"by at most {found.confidence:.1e} (confidence) and {found.displacement:.1e} s "
-        f"(displacement)\n{arguments.output / SPOTS_FILE}: of {found.spots:,} spots "
-        f"{100 * (1 - found.moved):.4g} % are where the run has them"
+        f"by at most {most}"
     )
+    if (arguments.output / SPOTS_FILE).exists():
+        print(
+            f"{arguments.output / SPOTS_FILE}: of {found.spots:,} spots "
+            f"{100 * (1 - found.moved):.4g} % are where the run has them"
+        )
 
 
 def export(workdir: str | os.PathLike, output: str | os.PathLike) -> Difference:
@@ -101,13 +107,10 @@ def export(workdir: str | os.PathLike, output: str | os.PathLike) -> Difference:
     import jax
     from jax import export as jax_export
 
-    from spotting.runs.config import load_config
     from spotting.runs.systems import find_system
     from spotting.runs.trained import load_run
     from spotting.spotter import Spotter
 
-    if find_system(load_config(Path(workdir))):
-        raise InputError(f"{workdir}: a run of another system; only the paper's two models export")
     run, output = load_run(workdir), Path(output)
     spotter = Spotter(run)
     output.mkdir(parents=True, exist_ok=True)
@@ -120,16 +123,18 @@ def export(workdir: str | os.PathLike, output: str | os.PathLike) -> Difference:
         written = Path(folder)
         (written / MODEL_FILE).write_bytes(exported.serialize())
         write_json_atomic(written / SIGNATURE_FILE, signature(run, exported, spotter))
-        source = Path(served_spots.__file__).read_text(encoding="utf-8")
-        write_text_atomic(written / SPOTS_FILE, source)
-        errors = difference(written / MODEL_FILE, function, shape[1:])
-        spots, moved = compare_spots(written, spotter)
-        found = Difference(*errors, spots, moved)
+        errors = difference(written / MODEL_FILE, function, (run.chunk_frames, shape[-1]))
+        found = Difference(tuple(errors), 0, 0.0)
+        if not find_system(run.config):  # Other systems go from outputs to spots in other ways.
+            source = Path(served_spots.__file__).read_text(encoding="utf-8")
+            write_text_atomic(written / SPOTS_FILE, source)
+            found = Difference(tuple(errors), *compare_spots(written, spotter))
         dtype = run.config.model.dtype
-        if max(errors) > _MOST_ERROR[dtype] or moved > _MOST_MOVED[dtype]:
+        if max(errors) > _MOST_ERROR[dtype] or found.moved > _MOST_MOVED[dtype]:
             raise ArithmeticError(f"{output}: not written, its outputs would be wrong by {found}")
         for name in FILES:
-            os.replace(written / name, output / name)
+            if (written / name).exists():
+                os.replace(written / name, output / name)
     return found
 
 
@@ -137,10 +142,15 @@ def spot_chunks(run: "TrainedRun") -> Function:
     """What is exported: [B, T, P] to confidences and displacements in seconds, both [B, T, K].
 
     Features are those of the run's feature files, at the rate that the models take: what normalises
-    them is a part of it.
+    them is a part of it. Of a system of one model, its own outputs (`runs.systems`).
     """
     import jax
 
+    from spotting.runs.systems import find_system
+
+    if system := find_system(run.config):
+        apply = system.export(run.confidence.network)
+        return lambda features: apply(run.confidence.params, features)
     radius = run.config.anchors.displacement_radius
     confidence, displacement, normalization = run.confidence, run.displacement, run.normalization
     assert displacement is not None
@@ -148,8 +158,8 @@ def spot_chunks(run: "TrainedRun") -> Function:
     def function(features: "jax.Array") -> "tuple[jax.Array, jax.Array]":
         if normalization is not None:
             features = (features - normalization.offset) * normalization.scale
-        logits = confidence.network.apply(confidence.params, features)
-        shift = displacement.network.apply(displacement.params, features)
+        logits: Any = confidence.network.apply(confidence.params, features)
+        shift: Any = displacement.network.apply(displacement.params, features)
         return jax.nn.sigmoid(logits), radius * shift
 
     return function
@@ -157,7 +167,7 @@ def spot_chunks(run: "TrainedRun") -> Function:
 
 def difference(
     path: str | os.PathLike, function: Function, chunk_shape: tuple[int, int]
-) -> tuple[float, float]:
+) -> list[float]:
     """Greatest differences between a file's outputs and a function's, for batches of 1 and 3.
 
     Args:
@@ -166,21 +176,21 @@ def difference(
       chunk_shape: (T, P).
 
     Returns:
-      That of confidences, and that of displacements in seconds.
+      That of each output: of confidences, and of displacements in seconds.
     """
+    import jax.numpy as jnp
     from jax import export as jax_export
 
     loaded = jax_export.deserialize(bytearray(Path(path).read_bytes()))
     features = np.random.default_rng(0).normal(size=(3, *chunk_shape)).astype(np.float32)
-    own = function(features)
-    confidence, displacement = (
+    own = function(jnp.asarray(features))
+    return [
         max(
             float(np.abs(np.asarray(loaded.call(features[:size])[i] - own[i][:size])).max())
             for size in (1, 3)
         )
-        for i in range(2)
-    )
-    return confidence, displacement
+        for i in range(len(own))
+    ]
 
 
 def compare_spots(folder: Path, spotter: "Spotter") -> tuple[int, float]:
@@ -224,6 +234,7 @@ def signature(run: "TrainedRun", exported: Any, spotter: "Spotter") -> dict[str,
     """What signature.json says."""
     from spotting import timing
     from spotting.runs.setup import read_suppression
+    from spotting.runs.systems import find_system
 
     source, data, classes = run.source, run.dataset, list(run.dataset.classes)
     setting, suppression = run.config.inference, read_suppression(run.config, len(classes))
@@ -231,10 +242,20 @@ def signature(run: "TrainedRun", exported: Any, spotter: "Spotter") -> dict[str,
         setting.border, setting.min_kept, data.frame_rate, run.chunk_frames
     )
     normalization = run.normalization
+    meanings: Sequence[tuple[str, str]] = (
+        ("confidence", "from 0 to 1, of an action around the frame"),
+        ("displacement", "seconds, positive where the action is later"),
+    )
+    if system := find_system(run.config):
+        meanings = system.outputs
 
-    def array(name: str, last: int, meaning: str) -> dict[str, Any]:
-        shape = ["batch", run.chunk_frames, last]
-        return {"name": name, "dtype": "float32", "shape": shape, "meaning": meaning}
+    def array(name: str, shape: Sequence[int], meaning: str) -> dict[str, Any]:
+        return {
+            "name": name,
+            "dtype": "float32",
+            "shape": ["batch", *shape],
+            "meaning": meaning,
+        }
 
     return {
         "format": "jax.export",
@@ -242,11 +263,15 @@ def signature(run: "TrainedRun", exported: Any, spotter: "Spotter") -> dict[str,
         "platforms": list(exported.platforms),
         "load": _LOAD,
         "inputs": [
-            array("features", data.feature_dim, f"{source.features}, chunks of consecutive frames")
+            array(
+                "features",
+                (run.chunk_frames, data.feature_dim),
+                f"{source.features}, chunks of consecutive frames",
+            )
         ],
         "outputs": [
-            array("confidence", len(classes), "from 0 to 1, of an action around the frame"),
-            array("displacement", len(classes), "seconds, positive where the action is later"),
+            array(name, aval.shape[1:], meaning)
+            for (name, meaning), aval in zip(meanings, exported.out_avals, strict=True)
         ],
         "frame_rate": data.frame_rate,
         "classes": classes,

@@ -6,7 +6,7 @@ and a row can be run, resumed and looked at alone.
 """
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +20,6 @@ from spotting.base.logs import log
 from spotting.base.text_table import text_table
 from spotting.data.halves import open_dataset
 from spotting.reporting import paper, report
-from spotting.reporting.runs import summarize
 from spotting.runs.config import check_config, flatten, is_free
 from spotting.runs.config_files import load_config
 from spotting.runs.setup import chunk_frames
@@ -187,6 +186,12 @@ def _run_row(row: Row, folder: Path, mode: str) -> Outcome:
         return Outcome(row, {}, reason[0])
 
 
+def _spread(scores: Sequence[Mapping[str, Any]], variant: str, kind: str) -> Any:
+    """Mean and deviation over seeds, or a dash where the system has no such variant."""
+    found = [score[variant][kind] for score in scores if variant in score]
+    return spread(found) if found else "-"
+
+
 def table(outcomes: Sequence[Outcome]) -> str:
     """Mean and standard deviation over seeds of each row's average-mAP, in percent, as text.
 
@@ -203,9 +208,6 @@ def table(outcomes: Sequence[Outcome]) -> str:
             scores: list[Any] = [
                 each.get("test", each.get("valid")) for each in outcome.results.values()
             ]
-            cells = [
-                str(summarize([score[variant][kind] for score in scores]))
-                for _, variant, kind in _COLUMNS
-            ]
+            cells = [str(_spread(scores, variant, kind)) for _, variant, kind in _COLUMNS]
             rows.append((name, str(len(scores)), *cells))
     return text_table(rows, ("row", "seeds", *(title for title, _, _ in _COLUMNS)))
