@@ -12,7 +12,6 @@ from spotting.base.errors import InputError
 from spotting.base.logs import ProgressLine, log
 from spotting.data.dataset import Dataset
 from spotting.data.halves import Half, check_features, open_dataset
-from spotting.data.simulated.season import write_season
 from spotting.data.transforms import (
     describe_transformed,
     fit_normalization_once,
