@@ -13,19 +13,19 @@ import report_fixture
 
 from spotting.base.errors import InputError
 from spotting.data.annotations import Event, Prediction
-from spotting.report import write_report
 from spotting.reporting import curves, paper, sections, svg, tables
 from spotting.reporting.gains import measure_gains
 from spotting.reporting.measures import TOLERANCES, measure
+from spotting.reporting.report import write_report
 from spotting.reporting.runs import (
     WITH,
     WITHOUT,
-    Row,
-    Run,
+    ReportedRow,
+    ReportedRun,
     read_log,
     read_rows,
     scale_notes,
-    spread,
+    summarize,
 )
 from spotting.reporting.snapshot import write_snapshot
 
@@ -42,7 +42,7 @@ def study(tmp_path_factory, data):
     """Two rows of two seeds, one more seed that failed, and a row without a place in the paper."""
     root = tmp_path_factory.mktemp("study")
     for seed in (0, 1):
-        note = "1/4 width, 5 of 5 seeds"
+        note = "1/4 width, 40 of 1,000 epochs, 5 of 5 seeds"
         report_fixture.make_run(root / f"du/seed_{seed}", data, DU, seed, 0.5, note)
         report_fixture.make_run(root / f"full/seed_{seed}", data, FULL, seed, 0.8, note)
     (root / "full/seed_2").mkdir()
@@ -66,8 +66,8 @@ def make_row(paper_row: str, *scores: tuple[float, float], without: tuple[float,
             WITH: {"loose": loose, "tight": tight},
             WITHOUT: {"loose": loose - without[0], "tight": tight - without[1]},
         }
-        runs.append(Run(Path("x"), {}, {"test": variants}, (), None))
-    return Row(paper_row, paper_row, Path("x"), tuple(runs), ())
+        runs.append(ReportedRun(Path("x"), {}, {"test": variants}, (), None))
+    return ReportedRow(paper_row, paper_row, Path("x"), tuple(runs), ())
 
 
 # Tables
@@ -102,12 +102,12 @@ def test_failed_trainings_are_listed(report):
 
 def test_soccernet_gets_differences_and_all_rows_of_the_paper():
     rows = [make_row(DU, (64.8, 41.0), (66.8, 43.0))]
-    second = tables.to_markdown(tables.table_2(rows, comparable=True))
+    second = tables.to_markdown(tables.make_table_2(rows, comparable=True))
     assert "| DU | ResNet+PCA | 65.8 ± 1.4 | 63.8 | +2.0 ± 1.4 ▲ | 42.0 ± 1.4 | 41.7 |" in second
     assert "+0.3 ± 1.4 ≈" in second
     assert all(f"| {row.method}" in second for row in paper.TABLE_2)
     assert second.count("| DU |") == 2  # on both features
-    first = tables.table_1(rows, comparable=True)
+    first = tables.make_table_1(rows, comparable=True)
     assert len(first.rows) == len(paper.TABLE_1)
     assert first.rows[0][:5] == ("DU", "ResNet+PCA", "65.8 ± 1.4", "63.8", "+2.0 ± 1.4 ▲")
 
@@ -130,10 +130,10 @@ def test_gains_of_rows_and_of_displacement():
 
 
 def test_one_seed_has_no_spread():
-    assert str(spread([3.0])) == "3.0"
-    assert tables.signed(spread([3.0])) == "+3.0"
-    assert tables.signed(spread([-1.0, 3.0])).endswith("≈")
-    assert tables.signed(spread([-4.0, -3.0])).endswith("▼")
+    assert str(summarize([3.0])) == "3.0"
+    assert tables.format_signed(summarize([3.0])) == "+3.0"
+    assert tables.format_signed(summarize([-1.0, 3.0])).endswith("≈")
+    assert tables.format_signed(summarize([-4.0, -3.0])).endswith("▼")
 
 
 # Measures
@@ -149,7 +149,7 @@ def test_spots_two_seconds_late():
     reached = np.array(TOLERANCES) >= 4  # 4 s is 2 s on either side
     assert (found.map_by_tolerance[reached] == 50).all()  # the mean with Foul, which has none
     assert (found.map_by_tolerance[~reached] < 15).all()
-    assert found.calibration.count.tolist() == [0, 1, 0, 0, 0, 0, 0, 0, 3, 1]
+    assert found.calibration.spots.tolist() == [0, 1, 0, 0, 0, 0, 0, 0, 3, 1]
     assert found.calibration.hits.tolist() == [0, 0, 0, 0, 0, 0, 0, 0, 3, 1]
     assert found.calibration.confidence[8] == pytest.approx(0.89 + 0.88 + 0.87)
 
@@ -256,7 +256,7 @@ def test_every_label_is_inside_its_drawing(report):
 
 def test_labels_of_lines_do_not_cover_each_other():
     lines = [curves.Line(f"m{i}", i, False, np.full((1, 20), 50.0 + i / 10)) for i in range(8)]
-    drawing = ElementTree.fromstring(curves.tolerance_curves(lines, "x"))
+    drawing = ElementTree.fromstring(curves.draw_tolerances(lines, "x"))
     heights = [float(t.get("y")) for t in drawing.iter("text") if "name" in t.get("class")]
     assert len(heights) == 8
     assert np.diff(sorted(heights)).min() >= 14.9
@@ -284,7 +284,7 @@ def test_snapshot(study, data):
 
 def test_a_split_without_actions_has_no_errors_to_show():
     nothing = SimpleNamespace(errors=np.zeros(0), looked_for=0)
-    assert set(sections._error_figures([nothing])) == {tables.NONE}
+    assert set(sections._summarize_errors([nothing])) == {tables.NONE}
 
 
 @pytest.mark.parametrize("text", ["{}", '{"data": {}}', '{"data": 3}', "[]"])
@@ -299,8 +299,8 @@ def test_a_note_that_another_says_too_is_left_out():
     def row(*notes, epochs=1000, paper_row=DU):
         training = {"epochs": epochs, "chunks_per_epoch": 8192}
         configs = [{"scale_note": note, "training": training} for note in notes]
-        runs = tuple(Run(Path("x"), config, {}, (), None) for config in configs)
-        return Row("x", paper_row, Path("x"), runs, ())
+        runs = tuple(ReportedRun(Path("x"), config, {}, (), None) for config in configs)
+        return ReportedRow("x", paper_row, Path("x"), runs, ())
 
     rows = [row("1/4 width", "1/4 width, 40 epochs"), row(""), row("1/2 width", "1/4 width")]
     assert scale_notes(rows) == ["1/4 width, 40 epochs", "1/2 width", "1 to 2 of 5 seeds"]

@@ -22,7 +22,7 @@ def test_timeline_data():
     events = [Event(1, "Foul", 12.34, 12.0, False), Event(1, "Red card", 1.0, 1.0, True)]
     spots = [Prediction(1, "Foul", 12.5, 0.8), Prediction(1, "Goal", 3.0, 0.004)]
     game = TimelineGame("a game", [half(events, spots), half(None)])
-    data, floor = timeline.timeline_data([game], ("Goal", "Foul"), {"ours": {"Foul": 0.3}})
+    data, floor = timeline.make_timeline_data([game], ("Goal", "Foul"), {"ours": {"Foul": 0.3}})
     first, second = data["games"][0]["halves"]
     assert first["truth"] == [1, 12340, 0]
     assert first["spots"] == [[1, 12500, 8000]]
@@ -34,7 +34,7 @@ def test_timeline_data():
 def test_timeline_of_many_spots_keeps_the_most_confident(monkeypatch):
     monkeypatch.setattr(timeline, "MAX_SPOTS", 10)
     spots = [Prediction(1, "Goal", float(i), i / 100) for i in range(100)]
-    data, floor = timeline.timeline_data([TimelineGame("a", [half(None, spots)])], ("Goal",), {})
+    data, floor = timeline.make_timeline_data([TimelineGame("a", [half(None, spots)])], ("Goal",), {})
     kept = data["games"][0]["halves"][0]["spots"][0][2::3]
     assert floor == pytest.approx(0.9)
     assert kept == [100 * i for i in range(90, 100)]
@@ -65,7 +65,7 @@ def test_over_full_timeline_keeps_what_counts_and_cuts_the_rest(monkeypatch, bud
     monkeypatch.setattr(timeline, "MAX_SPOTS", budget)
     game, thresholds = crowded_game()
     classes = ("Goal", "Foul")
-    data, floor = timeline.timeline_data([game], classes, thresholds)
+    data, floor = timeline.make_timeline_data([game], classes, thresholds)
     total, spared = 0, 0
     for k, (system, spots) in enumerate(game.halves[0].spots.items()):
         limits = thresholds.get(system)
@@ -91,9 +91,9 @@ def test_timeline_slider_begins_at_the_floor(monkeypatch):
     game, thresholds = crowded_game()
     for budget, spared in ((1000, {}), (200, thresholds), (20, {})):
         monkeypatch.setattr(timeline, "MAX_SPOTS", budget)
-        _, floor = timeline.timeline_data([game], ("Goal", "Foul"), spared)
+        _, floor = timeline.make_timeline_data([game], ("Goal", "Foul"), spared)
         assert (floor == 0.01) == (budget == 1000)
-        section = timeline.timeline_section([game], ("Goal", "Foul"), spared)
+        section = timeline.make_timeline([game], ("Goal", "Foul"), spared)
         slider = re.search(
             r'data-part="threshold" min="(.*?)" max="1".*?value="(.*?)"', section, re.S
         )
@@ -132,7 +132,7 @@ def test_timeline_matches_as_the_metric_does(tmp_path):
     ]
     events.sort(key=lambda event: event.position)
     spots.sort(key=lambda spot: spot.position)
-    data, _ = timeline.timeline_data([TimelineGame("a", [half(events, spots)])], classes, {})
+    data, _ = timeline.make_timeline_data([TimelineGame("a", [half(events, spots)])], classes, {})
     flat = data["games"][0]["halves"][0]
     script = f"""
 {page.asset("matching.js")}

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from spotting.reporting import paper, tables
-from spotting.reporting.runs import WITH, WITHOUT, Row, Spread, spread
+from spotting.reporting.runs import WITH, WITHOUT, ReportedRow, Summary, summarize
 
 
 class Gain(NamedTuple):
@@ -13,13 +13,13 @@ class Gain(NamedTuple):
 
     component: str
     where: str
-    loose: Spread | None
-    tight: Spread | None
+    loose: Summary | None
+    tight: Summary | None
     paper_loose: float | None
     paper_tight: float | None
 
 
-def measure_gains(rows: Sequence[Row]) -> list[Gain]:
+def measure_gains(rows: Sequence[ReportedRow]) -> list[Gain]:
     """Ablation: what SAM, mixup, both, and displacement add, in points of average-mAP.
 
     The spread of a difference of two rows is that of independent trainings, the root of the sum of
@@ -35,29 +35,30 @@ def measure_gains(rows: Sequence[Row]) -> list[Gain]:
     )
     for component, before, after in steps:
         for kind in features:
-            pair = [by_name.get(f"{method} {kind}") for method in (before, after)]
-            if None not in pair:
-                ours = [_independent(*pair, score) for score in ("loose", "tight")]
-                theirs = _paper_gain(f"{before} {kind}", f"{after} {kind}")
-                found.append(Gain(component, f"{before} → {after}, {kind}", *ours, *theirs))
+            first, second = (by_name.get(f"{method} {kind}") for method in (before, after))
+            if first and second:
+                ours = [_subtract(first, second, score) for score in ("loose", "tight")]
+                theirs = _read_paper_gain(f"{before} {kind}", f"{after} {kind}")
+                where = f"{before} → {after}, {first.trained_on}"
+                found.append(Gain(component, where, *ours, *theirs))
     for row in rows:
-        ours = [_paired(row, score) for score in ("loose", "tight")]
+        ours = [_compare_within(row, score) for score in ("loose", "tight")]
         if None not in ours:
             without = paper.without_displacement(row.paper_row)
             found.append(
-                Gain("displacement", row.name, *ours, *_paper_gain(without, row.paper_row))
+                Gain("displacement", row.name, *ours, *_read_paper_gain(without, row.paper_row))
             )
     return found
 
 
-def gains_table(found: Sequence[Gain]) -> tables.Table:
-    """Ours beside the paper's, marked against the spread."""
+def make_table(found: Sequence[Gain]) -> tables.Table:
+    """Puts ours beside the paper's, marked against the spread."""
     published = any(gain.paper_loose is not None for gain in found)
     body = []
     for gain in found:
         cells = [gain.component, gain.where]
         for ours, theirs in ((gain.loose, gain.paper_loose), (gain.tight, gain.paper_tight)):
-            cells += [tables.signed(ours), *([_plain(theirs)] if published else [])]
+            cells += [tables.format_signed(ours), *([_format_plain(theirs)] if published else [])]
         body.append(tuple(cells))
     columns = ["Component", "Rows"]
     for kind in ("avg-mAP", "tight avg-mAP"):
@@ -65,21 +66,21 @@ def gains_table(found: Sequence[Gain]) -> tables.Table:
     return tables.Table(tuple(columns), body, 2, (tables.MARKS,))
 
 
-def _independent(before: Row, after: Row, kind: str) -> Spread | None:
-    first, second = before.spread(WITH, kind), after.spread(WITH, kind)
+def _subtract(before: ReportedRow, after: ReportedRow, kind: str) -> Summary | None:
+    first, second = before.summarize(WITH, kind), after.summarize(WITH, kind)
     if first is None or second is None:
         return None
     known = first.std is not None and second.std is not None
-    std = math.hypot(first.std, second.std) if known else None
-    return Spread(second.mean - first.mean, std, min(first.count, second.count))
+    std = math.hypot(first.std or 0, second.std or 0) if known else None
+    return Summary(second.mean - first.mean, std, min(first.seeds, second.seeds))
 
 
-def _paired(row: Row, kind: str) -> Spread | None:
+def _compare_within(row: ReportedRow, kind: str) -> Summary | None:
     pairs = [(run.score(WITHOUT, kind), run.score(WITH, kind)) for run in row.runs]
-    return spread([after - before for before, after in pairs if None not in (before, after)])
+    return summarize([b - a for a, b in pairs if a is not None and b is not None])
 
 
-def _paper_gain(before: str, after: str) -> tuple[float | None, float | None]:
+def _read_paper_gain(before: str, after: str) -> tuple[float | None, float | None]:
     """Loose and tight; Table 2 first, which has both, then Table 1."""
     second = {row.name: row for row in paper.TABLE_2}
     first = {row.name: row for row in paper.TABLE_1}
@@ -93,5 +94,5 @@ def _paper_gain(before: str, after: str) -> tuple[float | None, float | None]:
     return None, None
 
 
-def _plain(value: float | None) -> str:
+def _format_plain(value: float | None) -> str:
     return tables.NONE if value is None else f"{value:+.1f}"

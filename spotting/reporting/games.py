@@ -1,6 +1,7 @@
 """The truth of a data set's split, and what a run predicted for it."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -8,8 +9,11 @@ import numpy as np
 from spotting.base.errors import InputError
 from spotting.data.annotations import RESULTS_FILE, Event, Prediction, read_events, read_results
 from spotting.data.dataset import HALVES, SOCCERNET_V2, Dataset, describe_dataset
-from spotting.reporting.runs import WITH, WITHOUT, Run
+from spotting.reporting.runs import WITH, WITHOUT, ReportedRun
 from spotting.reporting.timeline import TimelineGame, TimelineHalf
+
+HALF_NUMBERS = (1, 2, 3, 4)
+"""Of a match's two halves and of its extra time."""
 
 FOLDERS = {WITH: "results", WITHOUT: "results_without_displacement"}
 
@@ -36,7 +40,7 @@ class Truth(NamedTuple):
 
     @property
     def is_soccernet_v2(self) -> bool:
-        """Whether this is the data set of the paper's figures."""
+        """Whether this is the data set of the paper's results."""
         return self.dataset.name == SOCCERNET_V2
 
     @property
@@ -45,8 +49,8 @@ class Truth(NamedTuple):
         return [half.events for half in self.halves]
 
 
-def read_truth(run: Run) -> Truth:
-    """The labels of the split that the run's figures are of.
+def read_truth(run: ReportedRun) -> Truth:
+    """Reads the labels of the split that the run's metrics are of.
 
     Raises:
       MissingTruth: the data folder or a label file is not there.
@@ -62,23 +66,40 @@ def read_truth(run: Run) -> Truth:
         if not path.is_file():
             raise MissingTruth(f"{path}: no such file")
         events = [event for event in read_events(path) if event.label in dataset.classes]
-        for number in HALVES:
+        for number in _list_halves(dataset, game, events):
             of_half = tuple(event for event in events if event.half == number)
-            seconds = _seconds(dataset, game, number, of_half)
+            seconds = _measure_length(dataset, game, number, of_half)
             halves.append(LabelledHalf(game, number, seconds, of_half))
     return Truth(dataset, split, tuple(halves))
 
 
-def _seconds(dataset: Dataset, game: str, number: int, events: Sequence[Event]) -> float:
-    """Length of the half by its features; without them, at least up to its last event."""
-    path = dataset.half_path(game, number)
-    if path.is_file():
+def _list_halves(dataset: Dataset, game: str, events: Sequence[Event]) -> list[int]:
+    """The halves that a game has by its features and labels; two where neither says."""
+    numbers = {event.half for event in events}
+    numbers |= {number for number in HALF_NUMBERS if _find_features(dataset, game, number)}
+    return sorted(numbers or HALVES)
+
+
+def _find_features(dataset: Dataset, game: str, number: int) -> Path | None:
+    """The feature file of a half, which a lone recording does not number; None without one."""
+    paths = [dataset.half_path(game, number)]
+    if number == 1:
+        paths.append(dataset.root / game / f"{dataset.features}.npy")
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _measure_length(dataset: Dataset, game: str, number: int, events: Sequence[Event]) -> float:
+    """Seconds of the half by its features; without them, at least up to its last event."""
+    path = _find_features(dataset, game, number)
+    if path is not None:
         return len(np.load(path, mmap_mode="r")) / dataset.frame_rate
     return max((event.position for event in events), default=0.0) + 10
 
 
-def read_predictions(run: Run, variant: str, truth: Truth) -> list[list[Prediction]] | None:
-    """The predictions for each half of `truth`; None where the run has no such results.
+def read_predictions(
+    run: ReportedRun, variant: str, truth: Truth
+) -> list[list[Prediction]] | None:
+    """Reads the predictions for each half of `truth`; None where the run has no such results.
 
     A game without a file of its own counts as one in which nothing was spotted.
     """
@@ -93,10 +114,10 @@ def read_predictions(run: Run, variant: str, truth: Truth) -> list[list[Predicti
     return [by_half.get((half.game, half.number), []) for half in truth.halves]
 
 
-def timeline_games(
+def make_timeline_games(
     truth: Truth, predictions: dict[str, list[list[Prediction]]]
 ) -> list[TimelineGame]:
-    """Truth and predictions in the timeline's form.
+    """Puts truth and predictions in the timeline's form.
 
     Args:
       truth: The labelled halves.

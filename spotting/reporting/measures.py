@@ -1,4 +1,4 @@
-"""What the report measures itself, from a run's spots and the truth: the figures' numbers.
+"""What the report measures itself, from a run's spots and the truth: what its plots show.
 
 Everything is of the test split and follows SoccerNet's matching (scoring.metrics): evaluation
 frames, a tolerance of d seconds accepting d/2 on either side.
@@ -30,7 +30,7 @@ class Calibration(NamedTuple):
 
     confidence: np.ndarray
     hits: np.ndarray
-    count: np.ndarray
+    spots: np.ndarray
 
 
 class Measures(NamedTuple):

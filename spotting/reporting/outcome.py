@@ -6,7 +6,7 @@ from typing import Any
 
 from spotting.base.logs import log
 from spotting.reporting.games import MissingTruth
-from spotting.reporting.runs import PICTURE_FILE, REPORT_FILE
+from spotting.reporting.runs import REPORT_FILE, TIMELINE_FIGURE_FILE
 from spotting.scoring.figures import format_scores
 
 
@@ -17,31 +17,31 @@ def present(
     results: Mapping[int, dict[str, Any]],
     is_new: bool = True,
 ) -> None:
-    """Shows the figures, draws a half of the matches for each seed, and writes the report.
+    """Prints the metrics, draws a half of the matches for each seed, and writes the report.
 
     Args:
-      title: of the tables; default: the folder's name.
-      workdir: the experiment's folder.
-      folders: the run folder of each seed.
-      results: what metrics.json holds, for each seed.
-      is_new: whether pictures and report are to be made anew; else only those that are missing.
+      title: Of the tables; default: the folder's name.
+      workdir: The experiment's folder.
+      folders: The run folder of each seed.
+      results: What metrics.json holds, for each seed.
+      is_new: Whether figures and report are to be made anew; else only those that are missing, or
+        empty as a full disk leaves them.
     """
     show(title or workdir.name, folders, results)
     scored = [folder for seed, folder in folders.items() if results[seed]]
-    pictures = [folder for folder in scored if is_new or not (folder / PICTURE_FILE).exists()]
-    reports = [workdir] if scored and (is_new or not (workdir / REPORT_FILE).exists()) else []
-    if not pictures and not reports:
+    figures = [folder for folder in scored if is_new or _lacks(folder / TIMELINE_FIGURE_FILE)]
+    reports = [workdir] if scored and (is_new or _lacks(workdir / REPORT_FILE)) else []
+    if not figures and not reports:
         return
-    # The pictures' library takes a second to load.
-    from spotting import report
-    from spotting.reporting import snapshot
+    # The plotting library takes a second to load.
+    from spotting.reporting import report, snapshot
 
     log("")
-    for folder in pictures:
+    for folder in figures:
         try:
             log(f"what was spotted when: {snapshot.write_snapshot(folder)}")
         except MissingTruth as error:
-            log(f"no picture: {error}")
+            log(f"no figure of a half: {error}")
     for folder in reports:
         log(f"report: {report.write_report([folder], folder)}")
 
@@ -55,3 +55,7 @@ def show(title: str, folders: Mapping[int, Path], results: Mapping[int, dict[str
         split = "test" if "test" in results[seed] else "valid"
         print(f"\n{title}, seed {seed}: {folder}")
         print(format_scores(results[seed][split], split))
+
+
+def _lacks(path: Path) -> bool:
+    return not path.is_file() or path.stat().st_size == 0

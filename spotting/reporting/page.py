@@ -1,39 +1,47 @@
 """One HTML file that holds everything it shows: style, scripts, drawings."""
 
 import html
+import string
 from importlib import resources
+
+from spotting.base.text_table import printable
 
 
 def asset(name: str) -> str:
-    """Text of a style sheet or script that ships with the package."""
+    """Reads a style sheet, script or template that ships with the package."""
     return resources.files("spotting.reporting").joinpath("assets", name).read_text("utf-8")
 
 
-def page(title: str, body: str, subtitle: str = "", timeline: bool = False) -> str:
-    """A whole page in light and dark, readable without a network.
+def fill_template(name: str, **values: str) -> str:
+    """Puts values, which are HTML, in the place of a template's $names.
 
     Args:
-      title: Heading, and the window's title.
+      name: Of a file in assets.
+      values: One for each name in it; a "$" in a value stays what it is.
+    """
+    return string.Template(asset(name)).substitute(values)
+
+
+def escape(text: str) -> str:
+    """Text as HTML shows it, in element and attribute, control characters by their escapes."""
+    return html.escape(printable(text))
+
+
+def make_page(title: str, body: str, subtitle: str = "", timeline: bool = False) -> str:
+    """Makes a whole page in light and dark, readable without a network.
+
+    Args:
+      title: Heading, and the window's title; any text.
       body: HTML below the heading.
       subtitle: HTML under the heading.
       timeline: Whether the body holds a timeline section.
     """
-    style = asset("page.css") + (asset("timeline.css") if timeline else "")
-    scripts = ["page.js", *(["matching.js", "timeline.js"] if timeline else [])]
-    code = "\n".join(f"<script>{asset(name)}</script>" for name in scripts)
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{html.escape(title)}</title>
-<style>{style}</style>
-</head>
-<body>
-<header><div><h1>{html.escape(title)}</h1>{subtitle}</div>
-<button id="theme" type="button" hidden></button></header>
-{body}
-{code}
-</body>
-</html>
-"""
+    names = ["page.js", *(["matching.js", "timeline.js"] if timeline else [])]
+    return fill_template(
+        "page.html",
+        title=escape(title),
+        style=asset("page.css") + (asset("timeline.css") if timeline else ""),
+        subtitle=subtitle,
+        body=body,
+        scripts="\n".join(f"<script>{asset(name)}</script>" for name in names),
+    )

@@ -5,6 +5,8 @@ Anchors", ICIP 2022: Table 1, Table 2 and the names of Figure 2's lines. SoccerN
 unless a row says otherwise; the paper's own rows are means of five trainings. Percent.
 """
 
+import re
+from fractions import Fraction
 from typing import NamedTuple
 
 WITHOUT_DISPLACEMENT = "w/o D"
@@ -15,18 +17,67 @@ EPOCHS, CHUNKS_PER_EPOCH, SEEDS = 1000, 8192, 5
 """Of each training, and how many trainings a figure is the mean of."""
 
 
-def scale_notes(epochs: int, chunks_per_epoch: int) -> list[str]:
-    """What makes trainings shorter or longer than the paper's, in words."""
-    sizes = ((epochs, EPOCHS, "epochs"), (chunks_per_epoch, CHUNKS_PER_EPOCH, "chunks an epoch"))
+def scale_notes(
+    epochs: int,
+    chunks_per_epoch: int,
+    own_epochs: int = EPOCHS,
+    own_chunks_per_epoch: int = CHUNKS_PER_EPOCH,
+) -> list[str]:
+    """What makes trainings shorter or longer than planned, in words.
+
+    Args:
+      epochs: As trained.
+      chunks_per_epoch: As trained.
+      own_epochs: What the row's own config says; the paper's by default.
+      own_chunks_per_epoch: The same of chunks.
+    """
+    sizes = (
+        (epochs, own_epochs, "epochs"),
+        (chunks_per_epoch, own_chunks_per_epoch, "chunks an epoch"),
+    )
     return [f"{ours:,} of {full:,} {unit}" for ours, full, unit in sizes if ours != full]
 
 
-def seeds_note(fewest: int, most: int) -> str:
-    """What makes rows of so many trainings less than the paper's, in words; "" if nothing does."""
-    if fewest >= SEEDS:
+def seeds_note(fewest: int, most: int, planned: int = SEEDS) -> str:
+    """What makes rows of so many trainings less than planned, in words; "" if nothing does."""
+    if fewest >= planned:
         return ""
-    count = fewest if fewest == most else f"{fewest} to {most}"
-    return f"{count} of {SEEDS} seeds"
+    count = str(fewest) if fewest == most else f"{fewest} to {most}"
+    return f"{count} of {planned} seeds"
+
+
+_SIZE = re.compile(r"(?:(?P<whose>.+) at )?(?P<share>\d+(?:/[1-9]\d*)?) (?P<what>width|depth)")
+
+
+def multiply_sizes(note: str, width: float = 1.0, depth: float = 1.0) -> list[str]:
+    """The parts of a row's note once its network is scaled again: each product said once.
+
+    "1/4 width" and a width of 0.25 give "1/16 width"; "DTEB at 1/3 depth" and a depth of 0.5 give
+    "DTEB at 1/6 depth". What the note does not say yet is added.
+
+    Args:
+      note: The row's own note, its parts separated by ", ".
+      width: Fraction of the row's own width.
+      depth: Fraction of the row's own depth, of its encoder layers.
+    """
+    factors = {"width": _to_fraction(width), "depth": _to_fraction(depth)}
+    parts = []
+    for part in filter(None, note.split(", ")):
+        match = _SIZE.fullmatch(part)
+        if match:
+            share = Fraction(match["share"]) * factors.pop(match["what"], Fraction(1))
+            whose = f"{match['whose']} at " if match["whose"] else ""
+            part = f"{whose}{share} {match['what']}" if share != 1 else ""
+        parts.append(part)
+    if factors.get("width", 1) != 1:
+        parts.append(f"{factors['width']} width")
+    if factors.get("depth", 1) != 1:
+        parts.append(f"transformers at {factors['depth']} depth")
+    return [part for part in parts if part]
+
+
+def _to_fraction(value: float) -> Fraction:
+    return Fraction(value).limit_denominator(64)
 
 
 class PaperSpeed(NamedTuple):

@@ -1,8 +1,10 @@
-"""A picture of what was spotted when, in one half of a game: timeline.png."""
+"""A figure of what was spotted when, in one half of a game: timeline.png."""
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,9 +12,11 @@ from matplotlib.figure import Figure
 
 from spotting import timing
 from spotting.base.errors import InputError
+from spotting.base.files import atomic_file
+from spotting.base.text_table import printable
 from spotting.data.annotations import Event, Prediction
 from spotting.reporting.games import LabelledHalf, read_predictions, read_truth
-from spotting.reporting.runs import PICTURE_FILE, WITH, read_run
+from spotting.reporting.runs import TIMELINE_FIGURE_FILE, WITH, read_run
 from spotting.scoring import metrics
 
 TOLERANCE = 5.0
@@ -26,7 +30,7 @@ _HEIGHT = 0.72  # of a lane that confidence 1 reaches
 def write_snapshot(
     workdir: str | os.PathLike, game: str | None = None, number: int | None = None
 ) -> Path:
-    """Draws truth and spots of one half of the split that a run's figures are of.
+    """Draws truth and spots of one half of the split that a run's metrics are of.
 
     Args:
       workdir: A finished run directory; `timeline.png` is written into it.
@@ -34,7 +38,7 @@ def write_snapshot(
       number: The half; by default the first of the game.
 
     Returns:
-      The path of the picture.
+      The path of the figure.
 
     Raises:
       InputError: the run has no results, its data is not there, or it has no such half.
@@ -58,12 +62,16 @@ def write_snapshot(
         for spot in spots
         if spot.label in classes and spot.confidence >= limits.get(spot.label, THRESHOLD)
     ]
-    path = Path(workdir) / PICTURE_FILE
-    _figure(half, spots, classes, limits).savefig(path, dpi=150)
+    path = Path(workdir) / TIMELINE_FIGURE_FILE
+    figure = _draw(half, spots, classes, limits)
+    with atomic_file(path) as file, warnings.catch_warnings():
+        # A name may be in a script that no installed font has; boxes say as much.
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
+        figure.savefig(file, format="png", dpi=150)
     return path
 
 
-def _figure(
+def _draw(
     half: LabelledHalf,
     spots: Sequence[Prediction],
     classes: Sequence[str],
@@ -72,20 +80,20 @@ def _figure(
     # Not pyplot: it would choose a backend for the whole process.
     figure = Figure(figsize=(11, 1.9 + 0.42 * len(classes)), layout="constrained")
     axes = figure.add_subplot()
-    _lanes(axes, half.seconds, classes)
+    _draw_lanes(axes, half.seconds, classes)
     lane = {name: k for k, name in enumerate(classes)}
     hits, found = _match(half.events, spots, classes)
     for i, event in enumerate(half.events):
-        style = "-" if event.visible else (0, (2, 2))
+        dashes: Any = "-" if event.visible else (0, (2, 2))
         bottom, top = _y(lane[event.label], -0.1), _y(lane[event.label], 1.1)
-        axes.plot([event.position] * 2, [bottom, top], color=_TRUTH, linestyle=style, zorder=2)
+        axes.plot([event.position] * 2, [bottom, top], color=_TRUTH, linestyle=dashes, zorder=2)
         if i not in found:
             axes.plot(event.position, _y(lane[event.label], 0), **_MISS)
     for i, spot in enumerate(spots):
         style = _HIT_STYLE if i in hits else _FALSE_STYLE
         axes.plot(spot.position, _y(lane[spot.label], spot.confidence), **style)
 
-    keys = (
+    keys: tuple[tuple[dict[str, Any], str], ...] = (
         ({"color": _TRUTH}, f"in truth ({len(half.events)}; dashed: not shown)"),
         (_HIT_STYLE, f"hit ({len(hits)})"),
         (_MISS, f"miss ({len(half.events) - len(found)})"),
@@ -96,7 +104,9 @@ def _figure(
     figure.legend(loc="outside lower center", ncols=4, frameon=False)
     chosen = "its class's threshold (best F1 on validation)" if limits else f"{THRESHOLD:g}"
     axes.set_title(
-        f"{half.game}, half {half.number}: what happened and what was spotted\n", loc="left"
+        f"{printable(half.game)}, half {half.number}: what happened and what was spotted\n",
+        loc="left",
+        parse_math=False,  # "$" in a name begins no formula
     )
     axes.text(
         0,
@@ -110,8 +120,8 @@ def _figure(
     return figure
 
 
-_HIT_STYLE = {"color": _HIT, "marker": "o", "markersize": 7, "linestyle": "", "zorder": 4}
-_FALSE_STYLE = {
+_HIT_STYLE: dict[str, Any] = {"color": _HIT, "marker": "o", "markersize": 7, "linestyle": "", "zorder": 4}
+_FALSE_STYLE: dict[str, Any] = {
     "color": _FALSE_ALARM,
     "marker": "x",
     "markersize": 7,
@@ -119,7 +129,7 @@ _FALSE_STYLE = {
     "linestyle": "",
     "zorder": 4,
 }
-_MISS = {
+_MISS: dict[str, Any] = {
     "color": _INK,
     "marker": "D",
     "markersize": 6,
@@ -130,15 +140,16 @@ _MISS = {
 }
 
 
-def _lanes(axes: Axes, seconds: float, classes: Sequence[str]) -> None:
+def _draw_lanes(axes: Axes, seconds: float, classes: Sequence[str]) -> None:
     for k in range(len(classes)):
         axes.axhspan(k - 0.46, k + 0.46, color="#f5f6f8", zorder=0)
-    axes.set_yticks(range(len(classes)), classes)
+    axes.set_yticks(range(len(classes)), [*map(printable, classes)], parse_math=False)
     axes.set_ylim(len(classes) - 0.5, -0.5)
     axes.set_xlim(-0.01 * seconds, 1.01 * seconds)
-    step = next(step for step in (30, 60, 120, 300, 600, 1800) if seconds / step <= 12)
+    steps = (30, 60, 120, 300, 600, 1800, 3600)
+    step = next((step for step in steps if seconds / step <= 12), seconds / 12)
     marks = np.arange(0, seconds + 1, step)
-    axes.set_xticks(marks, [timing.clock(mark)[:5] for mark in marks])
+    axes.set_xticks(marks, [timing.clock(mark).partition(".")[0] for mark in marks])
     axes.grid(axis="x", color=_GRID, zorder=1)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)

@@ -1,14 +1,23 @@
 """Everything that a report is about: the rows, the truth, and what was measured of each run."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from spotting.base.errors import InputError
 from spotting.data.annotations import Prediction
+from spotting.data.dataset import SOCCERNET_V2
 from spotting.reporting.games import MissingTruth, Truth, read_predictions, read_truth
 from spotting.reporting.measures import Measures, measure
-from spotting.reporting.runs import WITH, WITHOUT, Row, Run, any_of_paper, scale_notes
+from spotting.reporting.runs import (
+    WITH,
+    WITHOUT,
+    ReportedRow,
+    ReportedRun,
+    is_any_of_paper,
+    name_by_data,
+    scale_notes,
+)
 
 
 @dataclass(frozen=True)
@@ -18,12 +27,12 @@ class MeasuredRow:
     The lists are empty where there are no spots or no truth.
     """
 
-    row: Row
+    row: ReportedRow
     measures: dict[str, list[Measures]]
 
 
 @dataclass(frozen=True)
-class Study:
+class ReportedStudy:
     """The rows of a report, all on one data set, and what could not be looked at."""
 
     rows: tuple[MeasuredRow, ...]
@@ -38,7 +47,9 @@ class Study:
     @property
     def data_name(self) -> str:
         """The data set, as a reader knows it."""
-        return self.truth.dataset.name if self.truth else "data that is not at hand"
+        if self.truth:
+            return self.truth.dataset.name
+        return _described_name(row.row for row in self.rows) or "data that is not at hand"
 
     @property
     def comparable(self) -> bool:
@@ -47,7 +58,7 @@ class Study:
 
     def title(self) -> str:
         """Names the data, and whatever shrank the study."""
-        notes = scale_notes([row.row for row in self.rows])
+        notes = scale_notes([row.row for row in self.rows], self.comparable)
         return f"Action spotting on {self.data_name}" + "".join(f" ({note})" for note in notes)
 
     def summary(self) -> str:
@@ -68,22 +79,22 @@ class Study:
         return " ".join(parts)
 
     def warnings(self) -> list[str]:
-        """What a reader must know before the figures."""
+        """What a reader must know before the numbers."""
         lines = []
-        if any_of_paper([row.row for row in self.rows]) and not self.comparable:
+        if is_any_of_paper([row.row for row in self.rows]) and not self.comparable:
             lines.append(
-                f"Ours: {self.data_name}. The paper's: SoccerNet-v2. The paper's figures stand"
+                f"Ours: {self.data_name}. The paper's: SoccerNet-v2. The paper's numbers stand"
                 " beside ours to show which row is which and how its components act; comparing"
                 " levels across data sets means nothing, so no differences are given."
             )
         if any(run.split == "valid" for row in self.finished for run in row.row.runs):
-            lines.append("There is no test split: figures are of the one that chose the models.")
+            lines.append("There is no test split: metrics are of the one that chose the models.")
         for row in self.rows:
             lines += [f"No result for {row.row.name}: {reason}" for reason in row.row.unfinished]
         return [*lines, *self.missing]
 
 
-def read_study(rows: Sequence[Row], progress: Callable[[str], None]) -> Study:
+def read_study(rows: Sequence[ReportedRow], progress: Callable[[str], None]) -> ReportedStudy:
     """Reads the truth and measures every run's spots against it.
 
     Args:
@@ -95,11 +106,16 @@ def read_study(rows: Sequence[Row], progress: Callable[[str], None]) -> Study:
     """
     if not any(row.runs for row in rows):
         raise InputError(f"no training has a result yet: {rows[0].unfinished[0]}")
-    truth, missing = _common_truth([run for row in rows for run in row.runs])
+    truth, missing = _read_common_truth([run for row in rows for run in row.runs])
+    data = truth.dataset.name if truth else _described_name(rows)
+    if data not in ("", SOCCERNET_V2):
+        rows = name_by_data(rows, data)
     measured = []
     for row in rows:
         measures: dict[str, list[Measures]] = {WITH: [], WITHOUT: []}
-        for run in row.runs if truth else ():
+        for run in row.runs:
+            if truth is None:
+                break
             progress(f"reading {run.path}")
             for variant, found in measures.items():
                 predictions = read_predictions(run, variant, truth)
@@ -108,10 +124,10 @@ def read_study(rows: Sequence[Row], progress: Callable[[str], None]) -> Study:
                 elif variant == WITH:
                     missing.append(f"{run.path}: no results folder, so its spots are not shown")
         measured.append(MeasuredRow(row, measures))
-    return Study(tuple(measured), truth, tuple(missing))
+    return ReportedStudy(tuple(measured), truth, tuple(missing))
 
 
-def _common_truth(runs: Sequence[Run]) -> tuple[Truth | None, list[str]]:
+def _read_common_truth(runs: Sequence[ReportedRun]) -> tuple[Truth | None, list[str]]:
     """The truth of all runs; without it, why the figures that need it are left out."""
     truths: dict[tuple[Path, str], Truth] = {}
     missing: dict[tuple[Path, str], str] = {}
@@ -131,14 +147,22 @@ def _common_truth(runs: Sequence[Run]) -> tuple[Truth | None, list[str]]:
     return next(iter(truths.values())), []
 
 
-def timeline_predictions(study: Study) -> dict[str, list[list[Prediction]]]:
-    """The spots of each method's first training, with displacement."""
+def read_first_predictions(study: ReportedStudy) -> dict[str, list[list[Prediction]]]:
+    """Reads the spots of each method's first training, with displacement."""
     found = {}
-    for row in study.finished if study.truth else ():
+    if study.truth is None:
+        return {}
+    for row in study.finished:
         predictions = read_predictions(row.row.runs[0], WITH, study.truth)
         if predictions is not None:
             found[row.row.name] = predictions
     return found
+
+
+def _described_name(rows: Iterable[ReportedRow]) -> str:
+    """The data set's name as the runs' own dataset.json have it; "" where they have none."""
+    names = [str(run.description.get("name", "")) for row in rows for run in row.runs]
+    return next(filter(None, names), "")
 
 
 def _count(number: int, noun: str) -> str:

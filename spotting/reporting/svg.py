@@ -4,16 +4,18 @@ Colours come from classes (`s0`..`s7` set the variable `--c`), so that the same 
 and dark pages and print. Sizes are in CSS pixels.
 """
 
-import html
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+from spotting.reporting.page import escape
 
 SERIES = 8
 """Number of series colours and shapes; further series start again from the first."""
 
 _LEAST_WIDTH = 560
 _RESOLUTION = 10  # tenths of a pixel
+_MOST_POINTS = 150  # with values, of a line
 _CHARACTER = 7.4  # mean width of a character at 12 px, in a wide font
 
 
@@ -30,40 +32,52 @@ class Axes:
 
     def px(self, value: float) -> float:
         """Horizontal pixel of a data value."""
-        return self.left + self.width * (value - self.x[0]) / (self.x[1] - self.x[0])
+        return self.left + self.width * _share(value, *self.x)
 
     def py(self, value: float) -> float:
         """Vertical pixel of a data value."""
-        return self.top + self.height * (self.y[1] - value) / (self.y[1] - self.y[0])
+        return self.top + self.height * (1 - _share(value, *self.y))
+
+
+def _share(value: float, low: float, high: float) -> float:
+    """Where a value lies from `low`, 0, to `high`, 1; in the middle where they are equal."""
+    return 0.5 if high == low else (value - low) / (high - low)
 
 
 def text_width(text: str) -> float:
-    """Approximate width of a label."""
+    """Estimates the width of a label."""
     return _CHARACTER * len(text)
 
 
-def drawing(width: float, height: float, parts: Sequence[str], label: str) -> str:
-    """A whole figure; `label` is what a screen reader says."""
+def make_drawing(width: float, height: float, parts: Sequence[str], label: str) -> str:
+    """Makes a whole figure; `label` is what a screen reader says."""
     # Narrower than this its labels could not be read; the page then scrolls it sideways.
     least = min(width, _LEAST_WIDTH)
     return (
         f'<svg class="plot" viewBox="0 0 {width:g} {height:g}" '
         f'style="min-width:{least:g}px;max-width:{width:g}px" '
-        f'role="img" aria-label="{html.escape(label)}">{"".join(parts)}</svg>'
+        f'role="img" aria-label="{escape(label)}">{"".join(parts)}</svg>'
     )
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Round numbers from `low` to `high`, about `count` of them."""
+    """Finds round numbers from `low` to `high`, about `count` of them.
+
+    Where floats are too coarse for that, as between two neighbours of 1e30, `low` alone.
+    """
     step = (high - low) / count
+    if not math.isfinite(step) or step <= 1e-13 * max(abs(low), abs(high)):
+        return [low]
     unit = 10.0 ** math.floor(math.log10(step))
     step = unit * next(factor for factor in (1, 2, 5, 10) if factor * unit >= step * 0.999)
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
-    return [round(step * i, 10) for i in range(first, last + 1)]
+    # What is left of 0.1 + 0.2 goes.
+    digits = 10 - math.floor(math.log10(step))
+    return [round(step * i, digits) for i in range(first, last + 1)]
 
 
-def frame(
+def draw_frame(
     axes: Axes,
     x_ticks: Sequence[float],
     y_ticks: Sequence[float],
@@ -72,33 +86,33 @@ def frame(
     x_format: Callable[[float], str] = "{:g}".format,
     y_format: Callable[[float], str] = "{:g}".format,
 ) -> str:
-    """Grid lines, tick labels and axis labels of a plotting area."""
+    """Draws grid lines, tick labels and axis labels of a plotting area."""
     right, bottom = axes.left + axes.width, axes.top + axes.height
     parts = []
     for value in y_ticks:
         y = axes.py(value)
         parts.append(f'<path class="grid" d="M{axes.left:.1f} {y:.1f}H{right:.1f}"/>')
-        parts.append(text(axes.left - 7, y + 4, y_format(value), "tick end"))
+        parts.append(draw_text(axes.left - 7, y + 4, y_format(value), "tick end"))
     for value in x_ticks:
         x = axes.px(value)
         parts.append(f'<path class="axis" d="M{x:.1f} {bottom:.1f}v4"/>')
-        parts.append(text(x, bottom + 17, x_format(value), "tick mid"))
+        parts.append(draw_text(x, bottom + 17, x_format(value), "tick mid"))
     parts.append(f'<path class="axis" d="M{axes.left:.1f} {bottom:.1f}H{right:.1f}"/>')
     if x_label:
-        parts.append(text(axes.left + axes.width / 2, bottom + 36, x_label, "mid"))
+        parts.append(draw_text(axes.left + axes.width / 2, bottom + 36, x_label, "mid"))
     if y_label:
         # Above the axis and horizontal: nobody has to turn the head.
-        parts.append(text(2, axes.top - 10, y_label, ""))
+        parts.append(draw_text(2, axes.top - 10, y_label, ""))
     return "".join(parts)
 
 
-def text(x: float, y: float, content: str, css: str = "") -> str:
-    """A label; `css` may hold mid or end (anchor), tick, strong, muted and a series class."""
-    return f'<text class="{css}" x="{x:.1f}" y="{y:.1f}">{html.escape(content)}</text>'
+def draw_text(x: float, y: float, content: str, css: str = "") -> str:
+    """Draws a label; `css` may hold mid or end (anchor), tick, strong, muted and a series class."""
+    return f'<text class="{css}" x="{x:.1f}" y="{y:.1f}">{escape(content)}</text>'
 
 
-def line(axes: Axes, xs: Sequence[float], ys: Sequence[float], css: str) -> str:
-    """A polyline through data points, without those that no eye could tell from the last."""
+def draw_line(axes: Axes, xs: Sequence[float], ys: Sequence[float], css: str) -> str:
+    """Draws a polyline through data points, without those that no eye could tell from the last."""
     # Steps instead of places, in tenths of a pixel: half the text, and it does not add up errors.
     points = [(round(10 * axes.px(x)), round(10 * axes.py(y))) for x, y in zip(xs, ys, strict=True)]
     last = points[0]
@@ -110,17 +124,19 @@ def line(axes: Axes, xs: Sequence[float], ys: Sequence[float], css: str) -> str:
     return f'<path class="line {css}" d="{drawn}"/>'
 
 
-def band(
+def draw_band(
     axes: Axes, xs: Sequence[float], low: Sequence[float], high: Sequence[float], css: str
 ) -> str:
-    """A shaded region between two curves."""
+    """Shades the region between two curves."""
     upper = [f"{axes.px(x):.1f} {axes.py(y):.1f}" for x, y in zip(xs, high, strict=True)]
     lower = [f"{axes.px(x):.1f} {axes.py(y):.1f}" for x, y in zip(xs, low, strict=True)]
     return f'<path class="band {css}" d="M{"L".join(upper + lower[::-1])}Z"/>'
 
 
-def marker(series: int, x: float, y: float, css: str = "", tip: str = "", size: float = 4) -> str:
-    """The shape of a series at a pixel position; `tip` shows on hover."""
+def draw_marker(
+    series: int, x: float, y: float, css: str = "", tip: str = "", size: float = 4
+) -> str:
+    """Draws the shape of a series at a pixel position; `tip` shows on hover."""
     r = size
     shape = (
         f"M{x - r:.1f} {y:.1f}a{r} {r} 0 1 0 {2 * r} 0a{r} {r} 0 1 0 {-2 * r} 0Z",
@@ -133,14 +149,14 @@ def marker(series: int, x: float, y: float, css: str = "", tip: str = "", size: 
         f"M{x - r / 2:.1f} {y - r:.1f}h{r}v{2 * r}h{-r}Z",
         f"M{x - r:.1f} {y - r:.1f}l{2 * r} {2 * r}h{-2 * r}Z",
     )[series % SERIES]
-    title = f"<title>{html.escape(tip)}</title>" if tip else ""
+    title = f"<title>{escape(tip)}</title>" if tip else ""
     return f'<path class="mark {css}" d="{shape}">{title}</path>'
 
 
-def end_labels(
+def label_ends(
     axes: Axes, labels: Sequence[tuple[float, str, str]], x: float | None = None, gap: float = 15
 ) -> str:
-    """Names of lines beside their right ends, pushed apart where they would overlap.
+    """Writes names of lines beside their right ends, pushed apart where they would overlap.
 
     Args:
       axes: The plotting area; labels stand right of it, `x` is where the lines end if not there.
@@ -160,12 +176,12 @@ def end_labels(
             f'<path class="leader {css}" d="M{start + 3:.1f} {axes.py(value):.1f}'
             f'L{start + 14:.1f} {place:.1f}h4"/>'
         )
-        parts.append(text(start + 22, place + 4, name, f"name {css}"))
+        parts.append(draw_text(start + 22, place + 4, name, f"name {css}"))
     return "".join(parts)
 
 
 def spread_out(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Ascending `places` moved as little as one sweep each way can, to be `gap` apart."""
+    """Moves ascending `places` as little as one sweep each way can, to be `gap` apart."""
     moved = list(places)
     for i in range(1, len(moved)):
         moved[i] = max(moved[i], moved[i - 1] + gap)
@@ -174,3 +190,17 @@ def spread_out(places: Sequence[float], gap: float, low: float, high: float) -> 
         moved[i] = min(moved[i], ceiling)
         ceiling = moved[i] - gap
     return moved
+
+
+def draw_points(
+    axes: Axes, xs: Sequence[float], ys: Sequence[float], tips: Sequence[str], css: str
+) -> str:
+    """Marks at data points that are seen, with their values, only where the reader points.
+
+    Of a long line a few hundred points in equal steps, and its last, have one.
+    """
+    step = -(-len(xs) // _MOST_POINTS)
+    chosen = sorted({*range(0, len(xs), step), len(xs) - 1})
+    return "".join(
+        draw_marker(0, axes.px(xs[i]), axes.py(ys[i]), f"point {css}", tips[i], 3) for i in chosen
+    )

@@ -4,7 +4,6 @@ The drawing is done in the browser (assets/timeline.js) from data embedded in th
 no network. Without truth it shows the spots alone.
 """
 
-import html
 import json
 import math
 import os
@@ -14,7 +13,7 @@ from typing import Any
 
 from spotting.base.files import write_text_atomic
 from spotting.data.annotations import Event, Prediction
-from spotting.reporting.page import page
+from spotting.reporting.page import escape, fill_template, make_page
 
 MAX_SPOTS = 300_000
 """Spots in one page, about 4.6 MB of it; beyond this the least confident are left out.
@@ -27,6 +26,9 @@ test split have 180,000 truths to find.
 LEAST_CONFIDENCE = 0.01
 
 _TOLERANCES = (1, 2, 3, 4, 5, 10, 20, 30, 60)
+
+_PERIODS = {1: (0, 45), 2: (45, 45), 3: (90, 15), 4: (105, 15)}
+"""The minute that a half begins at, and its minutes before stoppage time."""
 
 _KEYS = (
     ("truth", "M9 1V17", "in truth (dashed: not shown on the picture)"),
@@ -42,12 +44,15 @@ class TimelineHalf:
 
     `seconds` is its length. `spots` maps the name of a system to what it predicted for this half;
     every half of a page has the same systems. `events` is None where nobody has labelled the half.
+    `starts_match_clock` says that the match's clock stood at the usual minute when the half began,
+    0, 45, 90 or 105; it is to be False for a recording that is no half.
     """
 
     number: int
     seconds: float
     spots: Mapping[str, Sequence[Prediction]]
     events: Sequence[Event] | None = None
+    starts_match_clock: bool = True
 
 
 @dataclass(frozen=True)
@@ -77,25 +82,25 @@ def write_timeline_page(
     """
     systems = dict.fromkeys(name for game in games for half in game.halves for name in half.spots)
     every_threshold = dict.fromkeys(systems, thresholds) if thresholds else {}
-    body = timeline_section(games, classes, every_threshold)
-    write_text_atomic(path, page(title, body, timeline=True))
+    body = make_timeline(games, classes, every_threshold)
+    write_text_atomic(path, make_page(title, body, timeline=True))
 
 
-def timeline_section(
+def make_timeline(
     games: Sequence[TimelineGame],
     classes: Sequence[str],
     thresholds: Mapping[str, Mapping[str, float]],
 ) -> str:
-    """The timeline as HTML, with its data, to stand in a page made with `timeline=True`.
+    """Makes the timeline as HTML, with its data, to stand in a page made with `timeline=True`.
 
     Args:
       games: See `write_timeline_page`.
       classes: See `write_timeline_page`.
       thresholds: Of the systems that have them, a threshold for each class.
     """
-    data, floor = timeline_data(games, classes, thresholds)
+    data, floor = make_timeline_data(games, classes, thresholds)
     # A "</script>" in a name would end the element; JSON may spell its "<" otherwise.
-    embedded = json.dumps(data, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
+    embedded = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
     has_truth = any(half.events is not None for game in games for half in game.halves)
     keys = "".join(
         f'<span><svg viewBox="0 0 18 18" aria-hidden="true"><path class="{css}" d="{shape}"/></svg>'
@@ -105,57 +110,35 @@ def timeline_section(
     spared = ", but for those at or over the threshold of their own class" if thresholds else ""
     note = (
         f"To keep this file small, spots of confidence under {floor:.2f} are left out{spared}; the"
-        " slider begins there."
+        " slider begins there. Minutes are the match's, where a half begins at the usual one."
     )
-    matching = (
-        " Hits are found as SoccerNet's evaluator finds them: a tolerance of 5 s accepts 2.5 s to"
-        " either side, counted in half seconds; truths in order of time take the most confident"
-        " free spot in reach."
-        if has_truth
-        else ""
-    )
+    if has_truth:
+        note += (
+            " Hits are found as SoccerNet's evaluator finds them: a tolerance of 5 s accepts 2.5 s"
+            " to either side, counted in half seconds; truths in order of time take the most"
+            " confident free spot in reach."
+        )
     tolerances = "".join(
         f"<option value={d}{' selected' if d == 5 else ''}>{d} s (±{d / 2:g} s)</option>"
         for d in _TOLERANCES
     )
-    return f"""
-<p>Height inside a lane is confidence; the dotted line is the threshold, small grey dots below it
-are spots not counted.</p>
-<p class="key-list">{keys}</p>
-<noscript><p class="warning">The timeline needs JavaScript.</p></noscript>
-<div id="timeline" class="timeline">
-<div class="controls">
-<label>Game <select data-part="game"></select></label>
-<label>Half <select data-part="half"></select></label>
-<label>Method <select data-part="system"></select></label>
-<label>Threshold <input type="range" data-part="threshold" min="{floor:.2f}" max="1" step="0.01"
- value="{max(floor, 0.5):.2f}">
-<output data-part="shown"></output></label>
-<label><input type="checkbox" data-part="own"> each class its own (best F1 on validation)</label>
-<label>Tolerance <select data-part="tolerance">{tolerances}</select></label>
-<span><button data-part="in">Zoom in</button> <button data-part="out">Zoom out</button>
-<button data-part="whole">Whole half</button></span>
-</div>
-<p class="summary" data-part="summary" role="status"></p>
-<svg class="lanes" data-part="lanes" tabindex="0" role="application"
- aria-label="Timeline of truth and spots; arrow keys move, plus and minus zoom"></svg>
-<svg class="overview" data-part="overview" role="img" aria-label="The whole half in little"></svg>
-<div class="tip" data-part="tip" hidden></div>
-<details><summary data-part="list-title"></summary>
-<div class="scroll"><table data-part="list"></table></div></details>
-<p class="note help">Point at a mark for its time, class, confidence and error; click to keep it.
-Drag to move; ctrl + wheel, pinch or double click to zoom; or drag the window in the strip.</p>
-<p class="note">{html.escape(note + matching)}</p>
-</div>
-<script type="application/json" id="timeline-data">{embedded}</script>"""
+    return fill_template(
+        "timeline.html",
+        keys=keys,
+        floor=f"{floor:.2f}",
+        start=f"{max(floor, 0.5):.2f}",
+        tolerances=tolerances,
+        note=escape(note),
+        data=embedded,
+    )
 
 
-def timeline_data(
+def make_timeline_data(
     games: Sequence[TimelineGame],
     classes: Sequence[str],
     thresholds: Mapping[str, Mapping[str, float]],
 ) -> tuple[dict[str, Any], float]:
-    """What the page's script reads, and the floor: below it spots were left out.
+    """Makes what the page's script reads, and the floor: below it spots were left out.
 
     Spots at or over their own threshold are there even if below the floor. Truth and spots are flat
     lists of (class index, milliseconds, value); the value of a truth is whether it is visible, that
@@ -171,7 +154,7 @@ def timeline_data(
         }
         for system in systems
     }
-    floor = _floor(games, limits)
+    floor = _find_floor(games, limits)
 
     def spots(half: TimelineHalf, system: str) -> list[int]:
         flat: list[int] = []
@@ -213,6 +196,7 @@ def timeline_data(
                     {
                         "number": half.number,
                         "seconds": half.seconds,
+                        "period": _PERIODS.get(half.number) if half.starts_match_clock else None,
                         "truth": truth(half),
                         "spots": [spots(half, system) for system in systems],
                     }
@@ -225,8 +209,8 @@ def timeline_data(
     return data, floor
 
 
-def _floor(games: Sequence[TimelineGame], limits: Mapping[str, Mapping[str, float]]) -> float:
-    """The confidence, in hundredths, from which on all spots fit in a page.
+def _find_floor(games: Sequence[TimelineGame], limits: Mapping[str, Mapping[str, float]]) -> float:
+    """Finds the confidence, in hundredths, from which on all spots fit in a page.
 
     Args:
       games: See `write_timeline_page`.

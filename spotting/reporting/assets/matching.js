@@ -14,6 +14,23 @@ const matching = (() => {
     return ms === 0 ? "on time" : `${(Math.abs(ms) / 1000).toFixed(3)} s ${ms > 0 ? "late" : "early"}`;
   }
 
+  // The match's minute as people say it, 45+2; nothing where the half's first minute is unknown.
+  // `period` is [minute at which the half begins, its minutes before stoppage time].
+  function minute(ms, period) {
+    if (!period) return "";
+    const [start, regular] = period;
+    const running = Math.floor(ms / 60000) + 1;
+    return running > regular ? `${start + regular}+${running - regular}` : String(start + running);
+  }
+
+  // Text for HTML, what would be invisible or change the direction of text shown as its code.
+  function escape(text) {
+    return String(text)
+      .replace(/[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g,
+        (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`)
+      .replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
+  }
+
   // The triples (class, milliseconds, value) of a flat list, in order of time.
   function triples(flat, makeItem) {
     const list = [];
@@ -57,5 +74,5 @@ const matching = (() => {
     return { limits, truths, spots, below };
   }
 
-  return { clock, lateness, evaluate };
+  return { clock, minute, escape, lateness, evaluate };
 })();
