@@ -34,7 +34,9 @@ def test_timeline_data():
 def test_timeline_of_many_spots_keeps_the_most_confident(monkeypatch):
     monkeypatch.setattr(timeline, "MAX_SPOTS", 10)
     spots = [Prediction(1, "Goal", float(i), i / 100) for i in range(100)]
-    data, floor = timeline.make_timeline_data([TimelineGame("a", [half(None, spots)])], ("Goal",), {})
+    data, floor = timeline.make_timeline_data(
+        [TimelineGame("a", [half(None, spots)])], ("Goal",), {}
+    )
     kept = data["games"][0]["halves"][0]["spots"][0][2::3]
     assert floor == pytest.approx(0.9)
     assert kept == [100 * i for i in range(90, 100)]

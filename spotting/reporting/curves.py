@@ -149,7 +149,9 @@ def draw_errors(variants: Mapping[str, Sequence[Measures]]) -> str:
     axes = Axes(50, 34, 600, 240, (edges[0], edges[-1]), (0, top * 1.08))
     marks = [-10, -5, -2, -1, 0, 1, 2, 5, 10]
     parts = [
-        draw_frame(axes, marks, ticks(*axes.y), "spot minus truth (s): early | late", "spots per 0.5 s")
+        draw_frame(
+            axes, marks, ticks(*axes.y), "spot minus truth (s): early | late", "spots per 0.5 s"
+        )
     ]
     parts.append(f'<path class="zero" d="M{axes.px(0):.1f} {axes.top}v{axes.height}"/>')
     for series, (name, values) in enumerate(counts.items()):
@@ -201,7 +203,9 @@ def draw_calibration(variants: Mapping[str, Sequence[Measures]]) -> str:
     return make_drawing(400, 456, parts, "Reliability of confidences")
 
 
-def draw_learning(title: str, curves: Sequence[tuple[Sequence[float], Sequence[float], str]]) -> str:
+def draw_learning(
+    title: str, curves: Sequence[tuple[Sequence[float], Sequence[float], str]]
+) -> str:
     """Draws a quantity of the log against the epoch: (epochs, values, CSS class) of each line."""
     xs = [x for epochs, _, _ in curves for x in epochs]
     ys = [y for _, values, _ in curves for y in values]

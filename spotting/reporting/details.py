@@ -134,7 +134,7 @@ def _read_curves(
     runs: Sequence[ReportedRun], model: str, kind: str, quantity: str, scale: float
 ) -> list[tuple[Sequence[int], Sequence[float], str]]:
     """Reads epochs and values of each run that logged them; of an epoch trained twice the last."""
-    lines = []
+    lines: list[tuple[Sequence[int], Sequence[float], str]] = []
     for run in runs:
         points = {
             int(epoch): scale * value

@@ -37,17 +37,16 @@ def measure_gains(rows: Sequence[ReportedRow]) -> list[Gain]:
         for kind in features:
             first, second = (by_name.get(f"{method} {kind}") for method in (before, after))
             if first and second:
-                ours = [_subtract(first, second, score) for score in ("loose", "tight")]
+                loose, tight = (_subtract(first, second, score) for score in ("loose", "tight"))
                 theirs = _read_paper_gain(f"{before} {kind}", f"{after} {kind}")
                 where = f"{before} → {after}, {first.trained_on}"
-                found.append(Gain(component, where, *ours, *theirs))
+                found.append(Gain(component, where, loose, tight, *theirs))
     for row in rows:
-        ours = [_compare_within(row, score) for score in ("loose", "tight")]
-        if None not in ours:
+        loose, tight = (_compare_within(row, score) for score in ("loose", "tight"))
+        if loose is not None and tight is not None:
             without = paper.without_displacement(row.paper_row)
-            found.append(
-                Gain("displacement", row.name, *ours, *_read_paper_gain(without, row.paper_row))
-            )
+            theirs = _read_paper_gain(without, row.paper_row)
+            found.append(Gain("displacement", row.name, loose, tight, *theirs))
     return found
 
 

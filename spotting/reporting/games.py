@@ -96,9 +96,7 @@ def _measure_length(dataset: Dataset, game: str, number: int, events: Sequence[E
     return max((event.position for event in events), default=0.0) + 10
 
 
-def read_predictions(
-    run: ReportedRun, variant: str, truth: Truth
-) -> list[list[Prediction]] | None:
+def read_predictions(run: ReportedRun, variant: str, truth: Truth) -> list[list[Prediction]] | None:
     """Reads the predictions for each half of `truth`; None where the run has no such results.
 
     A game without a file of its own counts as one in which nothing was spotted.

@@ -109,14 +109,14 @@ def _list_metadata(run: ReportedRun, name: str, data: str) -> dict[str, Any]:
 
 def _describe(run: ReportedRun, data: str) -> str:
     config = run.config.get("model", {})
-    trunk = {"unet": "a U-net", "transformer": "a transformer encoder"}.get(
-        config.get("trunk") if isinstance(config, dict) else None, "a network"
-    )
+    name = str(config.get("trunk")) if isinstance(config, dict) else ""
+    words = {"unet": "a U-net", "transformer": "a transformer encoder"}
+    trunk = words.get(name, "a network")
     return (
         "Spots actions in soccer video: which class happened when. Two networks, each"
         f" {trunk}, read features of the video in overlapping chunks: one gives a confidence for"
         " every class and frame, the other a displacement in time from that frame to the action"
-        " (Soares, Shah, Biswas, \"Temporally Precise Action Spotting in Soccer Videos Using Dense"
+        ' (Soares, Shah, Biswas, "Temporally Precise Action Spotting in Soccer Videos Using Dense'
         f' Detection Anchors", ICIP 2022). Trained on {escape_markdown(data)}.'
     )
 

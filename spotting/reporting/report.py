@@ -51,7 +51,7 @@ def _make_html(study: ReportedStudy, parts: Sequence[sections.Section]) -> str:
 
 
 def _make_markdown(study: ReportedStudy, parts: Sequence[sections.Section]) -> str:
-    lines = [f"# {escape_markdown(study.title())}\n", f"{escape_markdown(study.summary())}\n"]
+    lines = [f"# {escape_markdown(study.title())}\n", f"{escape_markdown(study.summary(), True)}\n"]
     lines += [f"> **Note:** {escape_markdown(line)}\n" for line in study.warnings()]
     for part in parts:
         if part.tables:

@@ -260,9 +260,12 @@ def read_run(path: Path) -> ReportedRun:
 def _read_config(path: Path) -> dict[str, Any]:
     """What a run's config.json holds, sure to have what reports need, of the right types."""
     config = _read_json(path / "config.json")
-    data, training = config.get("data"), config.get("training", {})
+    data: Any = config.get("data")
+    training = config.get("training", {})
     texts = [config.get(name, "") for name in _TEXT_FIELDS]
-    sound = isinstance(data, dict) and {"root", "test"} <= data.keys() and isinstance(training, dict)
+    sound = (
+        isinstance(data, dict) and {"root", "test"} <= data.keys() and isinstance(training, dict)
+    )
     if sound:
         texts += [data.get(name, "") for name in ("root", "features", "train", "valid", "test")]
         counts = [training[name] for name in ("epochs", "chunks_per_epoch") if name in training]
@@ -426,7 +429,9 @@ def _scale_note(row: ReportedRow, run: ReportedRun, is_paper_data: bool) -> str:
 
 def _planned_seeds(row: ReportedRow) -> int:
     """Seeds of a full row as its study noted them, "2 of 5 seeds"; 0 where none did."""
-    words = [part.split() for run in row.runs for part in run.config.get("scale_note", "").split(", ")]
+    words = [
+        part.split() for run in row.runs for part in run.config.get("scale_note", "").split(", ")
+    ]
     return max(
         (int(each[-2]) for each in words if each[-1:] == ["seeds"] and each[-2].isdigit()),
         default=0,

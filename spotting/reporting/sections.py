@@ -34,8 +34,12 @@ def make_sections(study: ReportedStudy) -> list[Section]:
     rows = [row.row for row in study.finished]
     if is_any_of_paper(rows):
         found = [
-            Section("table-1", "Table 1", tables=[("", tables.make_table_1(rows, study.comparable))]),
-            Section("table-2", "Table 2", tables=[("", tables.make_table_2(rows, study.comparable))]),
+            Section(
+                "table-1", "Table 1", tables=[("", tables.make_table_1(rows, study.comparable))]
+            ),
+            Section(
+                "table-2", "Table 2", tables=[("", tables.make_table_2(rows, study.comparable))]
+            ),
         ]
     else:
         found = [Section("results", "Results", tables=[("", tables.make_results(rows))])]

@@ -23,8 +23,8 @@ def make_settings_table(rows: Sequence[ReportedRow]) -> Table:
     names = dict.fromkeys(name for column in columns for name in column)
     body = [(name, *(column.get(name, NONE) for column in columns)) for name in names]
     note = (
-        "Time is from each start to the last line of the log before the next one; seeds that trained"
-        " together share it."
+        "Time is from each start to the last line of the log before the next one; seeds that"
+        " trained together share it."
     )
     return Table(("Setting", *(row.name for row in rows)), body, 1, (note,))
 
@@ -37,7 +37,7 @@ def list_hyper_parameters(config: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in _flatten(config).items():
         first, _, rest = name.partition(".")
-        if first in _LEFT_OUT or name.endswith("initial_weights") and not value:
+        if first in _LEFT_OUT or (name.endswith("initial_weights") and not value):
             continue
         if first == "data" and rest not in _DATA:
             continue

@@ -120,7 +120,13 @@ def _draw(
     return figure
 
 
-_HIT_STYLE: dict[str, Any] = {"color": _HIT, "marker": "o", "markersize": 7, "linestyle": "", "zorder": 4}
+_HIT_STYLE: dict[str, Any] = {
+    "color": _HIT,
+    "marker": "o",
+    "markersize": 7,
+    "linestyle": "",
+    "zorder": 4,
+}
 _FALSE_STYLE: dict[str, Any] = {
     "color": _FALSE_ALARM,
     "marker": "x",

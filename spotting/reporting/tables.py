@@ -32,7 +32,7 @@ class Table(NamedTuple):
     """Cells as text; all but the first `names` columns are right-aligned numbers."""
 
     columns: tuple[str, ...]
-    rows: list[tuple[str, ...]]
+    rows: Sequence[tuple[str, ...]]
     names: int = 1
     notes: tuple[str, ...] = ()
     shaded: bool = False  # tint each number by its percentage
@@ -68,16 +68,21 @@ def to_markdown(table: Table) -> str:
 
     rule = ["---" if i < table.names else "---:" for i in range(len(table.columns))]
     lines = [row(table.columns), row(rule), *map(row, table.rows)]
-    return "\n".join([*lines, *(f"\n{escape_markdown(note)}" for note in table.notes)]) + "\n"
+    return "\n".join([*lines, *(f"\n{escape_markdown(note, True)}" for note in table.notes)]) + "\n"
 
 
-def escape_markdown(text: str) -> str:
-    """Makes any text one line that Markdown shows as it is: no HTML, links, code, formulas."""
+def escape_markdown(text: str, is_line: bool = False) -> str:
+    """Makes any text one line that Markdown shows as it is: no HTML, links, code, formulas.
+
+    Args:
+      text: Of any characters.
+      is_line: Whether it begins a line, where a "#" would make it a heading.
+    """
     text = re.sub(r"([\\`*|$~])", r"\\\1", printable(text))
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     # Brackets are links only before these; elsewhere they are intervals.
     text = text.replace("](", "]\\(").replace("]:", "]\\:")
-    return re.sub(r"^([#+-])", r"\\\1", text)
+    return re.sub(r"^([#+-])", r"\\\1", text) if is_line else text
 
 
 def make_results(rows: Sequence[ReportedRow]) -> Table:
@@ -156,9 +161,7 @@ def format_parameters(row: ReportedRow | None) -> str:
 
 def make_table_2(rows: Sequence[ReportedRow], comparable: bool) -> Table:
     """Makes Table 2: loose and tight average-mAP with and without displacement, and the paper's."""
-    ours = {
-        _place(row, variant): (row, variant) for row in rows for _, variant in _variants(row)
-    }
+    ours = {_place(row, variant): (row, variant) for row in rows for _, variant in _variants(row)}
     published = {row.name: row for row in paper.TABLE_2}
     body = []
     for name in dict.fromkeys([*published, *ours] if comparable else ours):
@@ -223,7 +226,7 @@ def _name_column(comparable: bool) -> str:
 
 
 def make_per_class(rows: Sequence[ReportedRow], kind: str) -> Table:
-    """Makes the table of each class's average precision (mean over seeds), a column for each row."""
+    """Makes the table of each class's AP (mean over seeds), a column for each row."""
     scores = {row.name: [run.class_scores(WITH, kind) for run in row.runs] for row in rows}
     classes = dict.fromkeys(name for runs in scores.values() for run in runs for name in run)
     body = []
