@@ -7,6 +7,7 @@ fields of two messages, which are written here by hand.
 import os
 import struct
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 
@@ -27,6 +28,32 @@ class ScalarWriter:
             values += _bytes(1, fields)
         self._write(_key(2, 0) + _varint(step) + _bytes(5, values))
 
+    def write_hyper_parameters(
+        self, values: Mapping[str, bool | float | str], metrics: Sequence[str]
+    ) -> None:
+        """Fills TensorBoard's HPARAMS tab with one trial; once for each event file.
+
+        Args:
+          values: The hyper-parameters by name.
+          metrics: Tags of the curves whose last points the tab shows beside them.
+
+        Source: tensorboard/plugins/hparams, its api.proto and plugin_data.proto.
+        """
+        infos = [_bytes(1, name.encode()) + _int(4, _TYPES[type(v)]) for name, v in values.items()]
+        shown = [_bytes(1, _bytes(2, tag.encode())) for tag in metrics]
+        now = _double(4, time.time())
+        experiment = now + b"".join([_bytes(5, info) for info in infos])
+        experiment += b"".join(_bytes(6, metric) for metric in shown)
+        entries = [_bytes(1, name.encode()) + _bytes(2, _value(v)) for name, v in values.items()]
+        start = b"".join(_bytes(1, entry) for entry in entries) + _double(5, time.time())
+        end = _int(1, 1) + _double(2, time.time())  # successful
+        tags = ("experiment", "session_start_info", "session_end_info")
+        for field, (tag, content) in enumerate(zip(tags, (experiment, start, end), strict=True), 2):
+            plugin = _bytes(1, b"hparams") + _bytes(2, _bytes(field, content))
+            tensor = _int(1, 1) + _bytes(2, b"")  # no float at all: the data is in the plugin's
+            summary = _bytes(1, f"_hparams_/{tag}".encode()) + _bytes(9, _bytes(1, plugin))
+            self._write(_int(2, 0) + _bytes(5, _bytes(1, summary + _bytes(8, tensor))))
+
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
@@ -36,6 +63,24 @@ class ScalarWriter:
         length = struct.pack("<Q", len(event))
         self._file.write(length + _masked_crc(length) + event + _masked_crc(event))
         self._file.flush()
+
+
+_TYPES = {str: 1, bool: 2, float: 3, int: 3}  # of hyper-parameters, in HPARAMS's numbering
+
+
+def _value(value: bool | float | str) -> bytes:
+    """A google.protobuf.Value."""
+    if isinstance(value, bool):
+        return _int(4, int(value))
+    return _bytes(3, value.encode()) if isinstance(value, str) else _double(2, value)
+
+
+def _int(field: int, value: int) -> bytes:
+    return _key(field, 0) + _varint(value)
+
+
+def _double(field: int, value: float) -> bytes:
+    return _key(field, 1) + struct.pack("<d", value)
 
 
 def _key(field: int, wire_type: int) -> bytes:
