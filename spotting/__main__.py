@@ -8,6 +8,7 @@ COMMANDS = (
     "report",
     "evaluate",
     "predict",
+    "timeline",
     "prepare",
     "tune",
     "fuse",

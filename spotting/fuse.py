@@ -23,7 +23,7 @@ from spotting.data.annotations import read_events
 from spotting.data.dataset import Dataset, describe_dataset
 from spotting.data.halves import Half
 from spotting.inference.postprocessing import Suppression
-from spotting.reporting.runs import Run
+from spotting.reporting.runs import find_data_root
 from spotting.runs import results
 from spotting.runs.config import load_config, save_config
 from spotting.runs.layout import locate_predictions
@@ -161,7 +161,7 @@ def _member(path: Path) -> Member:
     config = load_config(path)
     if not (path / "metrics.json").is_file():
         raise InputError(f"{path}: metrics.json is missing; run it with --mode=evaluate")
-    root = Run(path, config.to_dict(), {}, (), None).data_root
+    root = find_data_root(path, config.to_dict())
     dataset = describe_dataset(root, config.data.features or None)
     return Member(path, config, dataset, config.data.resample or dataset.frame_rate)
 

@@ -13,9 +13,11 @@ import report_fixture
 
 from spotting.base.errors import InputError
 from spotting.data.annotations import Event, Prediction
-from spotting.reporting import curves, paper, sections, svg, tables
+from spotting.reporting import curves, details, paper, sections, svg, tables
 from spotting.reporting.gains import measure_gains
+from spotting.reporting.games import read_truth
 from spotting.reporting.measures import TOLERANCES, measure
+from spotting.reporting.model_card import write_model_card
 from spotting.reporting.report import write_report
 from spotting.reporting.runs import (
     WITH,
@@ -24,10 +26,12 @@ from spotting.reporting.runs import (
     ReportedRun,
     read_log,
     read_rows,
+    read_run,
     scale_notes,
     summarize,
 )
 from spotting.reporting.snapshot import write_snapshot
+from spotting.reporting.study import MeasuredRow
 
 DU, FULL = "DU ResNet+PCA", "DU+SAM+mixup ResNet+PCA"
 
@@ -308,3 +312,231 @@ def test_a_note_that_another_says_too_is_left_out():
     # What a study planned says less than what is there; a run by itself has no note of its own.
     assert scale_notes([row("5 of 5 seeds", epochs=40)]) == ["40 of 1,000 epochs", "1 of 5 seeds"]
     assert scale_notes([row("", epochs=40, paper_row="")]) == []
+
+
+# Other data, one seed, intervals
+
+
+def add_to_metrics(run: Path, **values):
+    metrics = json.loads((run / "metrics.json").read_text())
+    for variant, value in values.items():
+        metrics["test"].setdefault(variant, {}).update(value)
+    (run / "metrics.json").write_text(json.dumps(metrics))
+
+
+def test_rows_on_other_data_bear_its_name_not_the_papers_features(report, study):
+    text = (report / "report.md").read_text()
+    html_text = (report / "report.html").read_text()
+    assert "| DU+SAM+mixup | toy |" in text
+    assert "<option>DU on toy</option>" in html_text
+    assert "parameters, paper" not in text
+    assert "17.5M" not in text
+    for name in ("DU ResNet+PCA", "DU+SAM+mixup ResNet+PCA"):
+        assert name not in text
+
+
+def test_parameters_come_from_the_log(tmp_path, data):
+    run = report_fixture.make_run(tmp_path / "run", data, DU)
+    with open(run / "log.jsonl", "a") as log:
+        print('{"kind": "model", "model": "confidence", "parameters": 1121002}', file=log)
+    write_report([run], tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    assert "| 1.12M |" in text
+    assert "| parameters, confidence | 1,121,002 |" in text
+
+
+def test_epochs_are_measured_by_the_papers_only_on_its_data():
+    config = {"scale_note": "1/4 width", "training": {"epochs": 40, "chunks_per_epoch": 8192}}
+    row = ReportedRow("x", DU, Path("x"), (ReportedRun(Path("x"), config, {}),))
+    assert scale_notes([row], is_paper_data=False) == ["1/4 width"]
+    assert scale_notes([row]) == ["1/4 width, 40 of 1,000 epochs", "1 of 5 seeds"]
+
+
+def test_a_study_scaled_twice_says_the_product_once():
+    assert paper.multiply_sizes("1/4 width", 0.25) == ["1/16 width"]
+    assert paper.multiply_sizes("1/4 width, DTEB at 1/3 depth", 1, 0.5) == [
+        "1/4 width",
+        "DTEB at 1/6 depth",
+    ]
+    assert paper.multiply_sizes("", 0.25, 0.5) == ["1/4 width", "transformers at 1/2 depth"]
+    assert paper.multiply_sizes("1/4 width, own words", 4) == ["own words"]
+    assert paper.scale_notes(6, 2048, 40, 2048) == ["6 of 40 epochs"]
+
+
+def test_one_seed_is_not_said_to_be_a_mean(tmp_path, data):
+    run = report_fixture.make_run(tmp_path / "run", data)
+    text = write_report([run], tmp_path).read_text() + (tmp_path / "report.md").read_text()
+    assert "over seeds" not in text
+    assert "each seed" not in text.replace("from the seeds", "")
+
+
+def test_intervals_and_the_ceiling(tmp_path, data):
+    run = report_fixture.make_run(tmp_path / "run", data)
+    interval = {"interval": {"loose": [61.04, 75.96], "tight": [40.0, 50.0]}}
+    add_to_metrics(run, with_displacement=interval, oracle={"loose": 99.5, "tight": 97.25})
+    write_report([run], tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    assert re.search(
+        r"\| run \| \d+\.\d \[61\.0, 76\.0\] \| \d+\.\d \[40\.0, 50\.0\] \| 1 \|", text
+    )
+    assert "95 % interval, bootstrap over games" in text
+    assert "a perfect model would output it: 99.5, tight 97.2" in text
+
+
+def test_settings_time_and_machine(tmp_path, data):
+    run = report_fixture.make_run(tmp_path / "run", data)
+    entries = [
+        {"kind": "start", "device": "cpu", "device_count": 2, "versions": {"jax": "0.10.2"}},
+        {"kind": "train"},
+        {"kind": "start"},
+        {"kind": "test"},
+    ]
+    times = ("10:00:00", "10:01:00", "11:00:00", "11:00:40")
+    lines = [
+        json.dumps(entry | {"time": f"2026-01-01T{time}+00:00"})
+        for entry, time in zip(entries, times, strict=True)
+    ]
+    (run / "log.jsonl").write_text("\n".join(lines))
+    write_report([run], tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    for line in ("| time | 1 min 40 s |", "| device | 2 x cpu |", "| jax | 0.10.2 |"):
+        assert line in text
+    assert "| training.epochs | 40 |" in text
+
+
+# Names and numbers of any kind
+
+
+@pytest.fixture(scope="module")
+def plain_run(tmp_path_factory, data):
+    return report_fixture.make_run(tmp_path_factory.mktemp("plain") / "run", data)
+
+
+HOSTILE = "<script>alert(1)</script> $\\frac$ \"'\n\x1b[2J|`x`[a](b)"
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    """A run on data whose set, game and one class have HTML, mathtext, quotes, control characters."""
+    root = report_fixture.make_dataset(tmp_path_factory.mktemp("hostile") / "data", games=1)
+    path = root / "dataset.json"
+    description = json.loads(path.read_text())
+    labels = next(root.glob("league/*/*/Labels-v2.json"))
+    text = json.loads(labels.read_text())
+    for entry in text["annotations"]:
+        entry["label"] = HOSTILE if entry["label"] == "Goal" else entry["label"]
+    labels.write_text(json.dumps(text))
+    game = "league/2026/$x_{2$ <b>&"
+    (root / "league/2026/match 0").rename(root / game)
+    description |= {"name": HOSTILE, "classes": [HOSTILE, "Foul", "Corner"]}
+    description["splits"] = {"test": [game]}
+    path.write_text(json.dumps(description))
+    return report_fixture.make_run(root.parent / "run", root)
+
+
+def test_names_are_escaped_in_page_and_markdown(hostile, tmp_path):
+    page = write_report([hostile], tmp_path).read_text()
+    assert "<script>alert" not in page
+    assert "\x1b" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    text = (tmp_path / "report.md").read_text()
+    assert "<script" not in text
+    assert "\x1b" not in text
+    assert "[a](b)" not in text
+    tables_of_classes = [line for line in text.splitlines() if line.startswith("| &lt;script")]
+    assert tables_of_classes
+    assert all(line.count("|") - line.count("\\|") == 3 for line in tables_of_classes)
+
+
+def test_names_are_no_formulas_in_the_figure(hostile):
+    assert write_snapshot(hostile).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_figure_cut_short_leaves_the_old_one(hostile, monkeypatch):
+    path = hostile / "timeline.png"
+    path.write_bytes(b"old")
+
+    def fail(figure, file, **_):
+        file.write(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", fail)
+    with pytest.raises(OSError, match="No space"):
+        write_snapshot(hostile)
+    assert path.read_bytes() == b"old"
+    assert not list(hostile.glob(".timeline*"))
+
+
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [(1e300, 1e300), (0, 0), (-1e308, 1e308), (1e16, 1e16 + 2), (5.0, 5.0), (1e-300, 2e-300)],
+)
+def test_ticks_never_fail(low, high):
+    assert svg.ticks(low, high)
+    axes = svg.Axes(0, 0, 100, 100, (low, high), (low, high))
+    assert np.isfinite([axes.px(low), axes.py(high)]).all() or high - low > 1e307
+
+
+@pytest.mark.parametrize("loss", [1e300, -1e300, 0.0, 1e-320, float("inf"), "many", None, [1]])
+def test_losses_of_any_kind_are_drawn_or_left_out(tmp_path, plain_run, loss):
+    run = shutil.copytree(plain_run, tmp_path / "run")
+    entry = {"kind": "train", "model": "confidence", "loss": loss, "chunks_per_s": loss}
+    lines = [json.dumps(entry | {"epoch": epoch}) for epoch in (1, 2, "x")]
+    (run / "log.jsonl").write_bytes(b"\xff\xfe{\x80\n" + "\n".join(lines).encode())
+    read = read_run(run)
+    assert len(read.log) == 3
+    details.make_details(MeasuredRow(ReportedRow("x", "", run, (read,)), {}), None)
+    sections.make_settings_table([ReportedRow("x", "", run, (read,))])
+    assert read.epoch_seconds() is None or loss not in ("many", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("metrics.json", '{"test": 3}'),
+        ("metrics.json", '{"test": {"with_displacement": []}}'),
+        ("metrics.json", '{"test": {"with_displacement": {"loose": "x"}}}'),
+        ("metrics.json", '{"test": {"with_displacement": {"per_class": {"Goal": 3}}}}'),
+        ("metrics.json", '{"test": {"with_displacement": {"interval": {"loose": [1]}}}}'),
+        ("thresholds.json", '{"Goal": "x"}'),
+        ("config.json", '{"data": {"root": 3, "test": "test"}}'),
+        ("config.json", '{"data": {"root": "", "test": ["test"]}}'),
+        ("config.json", '{"data": {"root": "", "test": "test"}, "training": {"epochs": "x"}}'),
+        ("config.json", '{"data": {"root": "", "test": "test"}, "paper_row": 3}'),
+    ],
+)
+def test_wrong_types_in_a_run_are_named(tmp_path, plain_run, name, content):
+    run = shutil.copytree(plain_run, tmp_path / "run")
+    (run / name).write_text(content)
+    with pytest.raises(InputError, match=re.escape(name)) as error:
+        read_run(run)
+    assert "\n" not in str(error.value)
+
+
+def test_extra_time_is_in_the_truth(tmp_path):
+    root = report_fixture.make_dataset(tmp_path / "data", games=1)
+    game = root / "league/2026/match 0"
+    shutil.copy(game / "2_toy.npy", game / "3_toy.npy")
+    run = report_fixture.make_run(tmp_path / "run", root)
+    truth = read_truth(read_run(run))
+    assert [half.number for half in truth.halves] == [1, 2, 3]
+    assert truth.halves[2].seconds == 300
+
+
+def test_model_card(hostile):
+    yaml = pytest.importorskip("yaml")
+    add_to_metrics(hostile, with_displacement={"interval": {"loose": [10, 20], "tight": [1, 2]}})
+    shutil.copy(hostile.parent / "data" / "dataset.json", hostile)
+    text = write_model_card(hostile).read_text()
+    assert text.startswith("---\n")
+    front, body = text[4:].split("\n---\n", 1)
+    metadata = yaml.safe_load(front)
+    result = metadata["model-index"][0]["results"][0]
+    metrics = json.loads((hostile / "metrics.json").read_text())["test"]["with_displacement"]
+    assert result["metrics"][0]["value"] == round(metrics["loose"], 2)
+    assert result["dataset"]["name"] == HOSTILE
+    assert "<script" not in body
+    assert "[10.0, 20.0]" in body
+    assert "features `toy`: 4 values a frame, 2 frames per second" in body
+    assert "Apache-2.0" in body
+    assert str(hostile.parent) not in text

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from configs import common, matches_study, table1, table2
-from spotting import experiment, report
+from spotting import experiment
 from spotting.base.errors import InputError
-from spotting.reporting import paper
+from spotting.reporting import paper, report
 from spotting.studies import study
 
 FIGURES = {"loose": 60.0, "tight": 40.0}

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from spotting.base.tensorboard import ScalarWriter
@@ -33,3 +35,16 @@ def test_hyper_parameters_are_what_tensorboard_reads(tmp_path):
     assert [info.name for info in contents["experiment"].hparam_infos] == list(values)
     assert contents["experiment"].metric_infos[0].name.tag == "confidence/score"
     assert contents["session_end_info"].status == 1
+
+
+def test_hyper_parameters_byte_for_byte(tmp_path, monkeypatch):
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    writer = ScalarWriter(tmp_path)
+    writer.write_hyper_parameters({"a": 0.5}, ["x"])
+    writer.close()
+    content = next(tmp_path.iterdir()).read_bytes()
+    # The plugin's messages as protobuf's own library writes them (without the times).
+    assert bytes.fromhex("0a07") + b"hparams" + bytes.fromhex("1219121719") in content
+    assert bytes.fromhex("22050a01612003") in content
+    assert bytes.fromhex("2a050a03120178") in content
+    assert bytes.fromhex("0a0e0a0161120911000000000000e03f") in content

@@ -4,12 +4,15 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-from spotting.data.annotations import SOCCERNET_CLASSES, Event, Prediction
+from spotting.base.errors import InputError
+from spotting.data.annotations import SOCCERNET_CLASSES, Event, Prediction, write_results
 from spotting.reporting import page, timeline
+from spotting.reporting.external import read_external_games
 from spotting.reporting.timeline import TimelineGame, TimelineHalf, write_timeline_page
 from spotting.scoring import metrics
 
@@ -153,3 +156,67 @@ console.log(JSON.stringify(result.truths.map((t) => t.partner ? t.partner.ms : n
         for truth, spot in zip(matches.truth, matches.spot, strict=True):
             expected[truth] = round(1000 * visible[spot].position)
         assert partners == expected
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs node to run the page's script")
+def test_minutes_of_the_match_and_names_as_the_page_shows_them():
+    script = f"""
+{page.asset("matching.js")}
+const minute = (seconds, period) => matching.minute(1000 * seconds, period);
+console.log(JSON.stringify([minute(0, [0, 45]), minute(44 * 60 + 59, [0, 45]), minute(45 * 60, [0, 45]),
+  minute(46.5 * 60, [0, 45]), minute(46 * 60 + 1, [45, 45]), minute(60, [90, 15]),
+  minute(16 * 60, [105, 15]), minute(60, null), matching.escape("<a'\\n\\u202e")]));"""
+    found = json.loads(subprocess.run(["node", "-e", script], capture_output=True).stdout)
+    assert found[:8] == ["1", "45", "45+1", "45+2", "90+2", "92", "120+2", ""]
+    assert found[8] == "&#60;a&#39;\\u000a\\u202e"
+
+
+def test_timeline_has_the_minutes_of_halves_that_the_clock_knows():
+    lone = TimelineHalf(1, 100.0, {}, None, False)
+    halves = [TimelineHalf(number, 100.0, {}) for number in (1, 2, 3, 4)]
+    data, _ = timeline.make_timeline_data([TimelineGame("a", [lone, *halves])], (), {})
+    periods = [half["period"] for half in data["games"][0]["halves"]]
+    assert periods == [None, (0, 45), (45, 45), (90, 15), (105, 15)]
+
+
+def write_external(root, games):
+    for game, spots in games.items():
+        write_results(root / game / "results_spotting.json", game, spots)
+    return root
+
+
+def test_page_of_anyones_predictions(tmp_path):
+    games = {
+        "league/a": [Prediction(1, "Goal", 3.0, 0.9), Prediction(2, "Dive", 5.0, 0.8)],
+        "league/b": [Prediction(1, "Corner", 80 * 60.0, 0.9)],
+    }
+    found, classes = read_external_games(write_external(tmp_path / "p", games))
+    assert [game.name for game in found] == ["league/a", "league/b"]
+    assert classes == ("Goal", "Corner", "Dive")  # SoccerNet-v2's order, then others
+    assert [half.number for half in found[0].halves] == [1, 2]
+    assert all(half.events is None for game in found for half in game.halves)
+    assert not found[1].halves[0].starts_match_clock  # 80 minutes are no half
+    output = tmp_path / "new" / "page.html"
+    command = [sys.executable, "-m", "spotting.timeline", f"--predictions={tmp_path / 'p'}"]
+    done = subprocess.run([*command, f"--output={output}"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{output}: 2 games, 3 halves\n"
+    assert "league/b" in output.read_text()
+
+
+def test_page_of_predictions_beside_labels(tmp_path):
+    spots = [Prediction(1, "Goal", 3.0, 0.9)]
+    predictions = write_external(tmp_path / "p", {"x/league/a": spots, "x/league/b": spots})
+    labels = tmp_path / "labels" / "league" / "a" / "Labels-v2.json"
+    labels.parent.mkdir(parents=True)
+    entry = {"gameTime": "2 - 0:4", "label": "Goal", "position": "4000", "visibility": "visible"}
+    labels.write_text(json.dumps({"annotations": [entry]}))
+    games, classes = read_external_games(predictions, tmp_path / "labels")
+    assert [game.name for game in games] == ["x/league/a"]
+    assert [len(half.events) for half in games[0].halves] == [0, 1]
+    assert classes == ("Goal",)
+    with pytest.raises(InputError, match="no such folder of labels"):
+        read_external_games(predictions, tmp_path / "nothing")
+    labels.parent.rename(labels.parent.parent / "c")
+    with pytest.raises(InputError, match="no labels of any game with predictions"):
+        read_external_games(predictions, tmp_path / "labels")

@@ -41,9 +41,8 @@ class ScalarWriter:
         """
         infos = [_bytes(1, name.encode()) + _int(4, _TYPES[type(v)]) for name, v in values.items()]
         shown = [_bytes(1, _bytes(2, tag.encode())) for tag in metrics]
-        now = _double(4, time.time())
-        experiment = now + b"".join([_bytes(5, info) for info in infos])
-        experiment += b"".join(_bytes(6, metric) for metric in shown)
+        experiment = _double(3, time.time()) + b"".join(_bytes(4, info) for info in infos)
+        experiment += b"".join(_bytes(5, metric) for metric in shown)
         entries = [_bytes(1, name.encode()) + _bytes(2, _value(v)) for name, v in values.items()]
         start = b"".join(_bytes(1, entry) for entry in entries) + _double(5, time.time())
         end = _int(1, 1) + _double(2, time.time())  # successful

@@ -14,14 +14,14 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from spotting import experiment, report
+from spotting import experiment
 from spotting.base import parallel
 from spotting.base.errors import InputError
 from spotting.base.files import write_text_atomic
 from spotting.base.logs import log
 from spotting.data.halves import open_dataset
-from spotting.reporting import paper
-from spotting.reporting.runs import spread
+from spotting.reporting import paper, report
+from spotting.reporting.runs import summarize
 from spotting.runs.config import check_config, flatten, is_free
 from spotting.runs.setup import chunk_frames
 
@@ -209,7 +209,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
         else:
             scores = [each.get("test", each.get("valid")) for each in outcome.results.values()]
             cells = f"{len(scores):>5}" + "".join(
-                f"{spread([score[variant][kind] for score in scores])!s:>14}"
+                f"{summarize([score[variant][kind] for score in scores])!s:>14}"
                 for _, variant, kind in _COLUMNS
             )
         lines.append(f"{name:<{width}}{cells}")
