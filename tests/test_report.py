@@ -417,7 +417,7 @@ HOSTILE = "<script>alert(1)</script> $\\frac$ \"'\n\x1b[2J|`x`[a](b)"
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory):
-    """A run on data whose set, game and one class have HTML, mathtext, quotes, control characters."""
+    """A run on data whose names have HTML, mathtext, quotes and control characters."""
     root = report_fixture.make_dataset(tmp_path_factory.mktemp("hostile") / "data", games=1)
     path = root / "dataset.json"
     description = json.loads(path.read_text())

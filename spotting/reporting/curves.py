@@ -87,7 +87,7 @@ def draw_gains(found: Sequence[Gain]) -> str:
 
 
 def draw_classes(classes: Mapping[str, tuple[float, float | None]], label: str) -> str:
-    """Draws a line for each class from its average AP without displacement (hollow) to that with it."""
+    """Draws each class's average AP without displacement (hollow), and a line to that with it."""
     left = 24 + max(svg.text_width(name) for name in classes)
     height = 22 * len(classes)
     axes = Axes(left, 14, 300, height, (0, 100), (len(classes), 0))

@@ -76,7 +76,8 @@ def _show_errors(measured: MeasuredRow) -> str:
     return (
         "<h4>Temporal error of matched spots</h4>"
         "<p>The most confident spots of each class, as many as it has actions in truth."
-        f"{_over(measured.row.runs, 'Mean count over seeds.')}</p>{_make_keys(variants)}<figure>{curves.draw_errors(found)}</figure>"
+        f"{_over(measured.row.runs, 'Mean count over seeds.')}</p>"
+        f"{_make_keys(variants)}<figure>{curves.draw_errors(found)}</figure>"
     )
 
 
@@ -102,12 +103,13 @@ def _show_precision_recall(measured: MeasuredRow, truth: Truth) -> str:
 def _show_calibration(measured: MeasuredRow) -> str:
     variants = _variants(measured)
     found = {_NAMES[variant]: measured.measures[variant] for variant in variants}
+    together = ", all seeds together" if len(measured.row.runs) > 1 else ""
     return (
         "<h4>Are confidences probabilities?</h4>"
         "<p>Share of hits among the spots of each tenth of confidence, tolerance"
-        f" {HIT_TOLERANCE} s{', all seeds together' if len(measured.row.runs) > 1 else ''}; on the diagonal a spot of confidence 0.7 is right"
-        " in 70 % of the cases. Training weighs rare actions up, so that confidences are not meant"
-        f" to lie on it.</p>{_make_keys(variants)}<figure>{curves.draw_calibration(found)}</figure>"
+        f" {HIT_TOLERANCE} s{together}; on the diagonal a spot of confidence 0.7 is right in 70 %"
+        " of the cases. Training weighs rare actions up, so that confidences are not meant to lie"
+        f" on it.</p>{_make_keys(variants)}<figure>{curves.draw_calibration(found)}</figure>"
     )
 
 
@@ -123,10 +125,10 @@ def _show_learning(runs: Sequence[ReportedRun]) -> str:
             figures.append(f'<figure class="panels wide">{"".join(panels)}</figure>')
     if not figures:
         return '<p class="note">No learning curves: no log.jsonl with epochs.</p>'
+    seeds = _over(runs, "A line for each seed.")
     return (
-        f"<h4>Learning curves</h4><p>{_over(runs, 'A line for each seed.')} The confidence model is validated by"
-        " average-mAP over tolerances of 5 to 60 s, the displacement model over 1 to 10 s.</p>"
-        + "".join(figures)
+        f"<h4>Learning curves</h4><p>{seeds} The confidence model is validated by average-mAP over"
+        " tolerances of 5 to 60 s, the displacement model over 1 to 10 s.</p>" + "".join(figures)
     )
 
 

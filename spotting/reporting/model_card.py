@@ -175,7 +175,7 @@ def _describe_input(run: ReportedRun) -> str:
 
 def _describe_use() -> str:
     return (
-        "```\npython -m spotting.predict --workdir=FOLDER_OF_THIS_FILE --features=FOLDER_OF_FEATURES"
+        "```\npython -m spotting.predict --workdir=THIS_FOLDER --features=FOLDER_OF_FEATURES"
         " --output=spots\n```"
     )
 

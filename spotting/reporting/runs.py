@@ -19,7 +19,7 @@ WITH, WITHOUT = "with_displacement", "without_displacement"
 """The two kinds of post-processing, as metrics.json calls them."""
 
 GUESSING, ORACLE = "guessing", "oracle"
-"""What else metrics.json may hold: confidences drawn at random, and the truth as a model's output."""
+"""What else metrics.json may hold: random confidences, and the truth as a model's output."""
 
 REPORT_FILE, TIMELINE_FIGURE_FILE = "report.html", "timeline.png"
 """What a finished run's folder gets."""
@@ -71,7 +71,7 @@ class ReportedRun:
         return next((entry.get(key) for entry in self.log if entry.get("kind") == "start"), None)
 
     def parameters(self, model: str) -> int | None:
-        """Parameters of the "confidence" or "displacement" network; None where the log is silent."""
+        """Parameters of the "confidence" or "displacement" network; None if no log says."""
         counts = [
             entry.get("parameters")
             for entry in self.log
@@ -149,7 +149,7 @@ class ReportedRow:
         return summarize([score for score in scores if score is not None])
 
     def interval(self, variant: str, kind: str) -> tuple[float, float] | None:
-        """The 95 % interval of an average-mAP: of several seeds the means of the intervals' ends."""
+        """The 95 % interval of an average-mAP: of several seeds the means of its ends."""
         ends = [run.interval(variant, kind) for run in self.runs]
         known = [pair for pair in ends if pair is not None]
         if not known or len(known) < len(ends):

@@ -95,8 +95,8 @@ def _make_figure_2(measured: Sequence[MeasuredRow]) -> Section:
     seeds = count_seeds([row.row for row in measured])
     over_seeds = "; mean over seeds, the band is one standard deviation" if seeds > 1 else ""
     text = (
-        f"<p>mAP (%) against the matching tolerance, 1 to 20 s{over_seeds}. {paper.WITHOUT_DISPLACEMENT}: the displacement step of"
-        " post-processing skipped.</p>"
+        f"<p>mAP (%) against the matching tolerance, 1 to 20 s{over_seeds}."
+        f" {paper.WITHOUT_DISPLACEMENT}: the displacement step of post-processing skipped.</p>"
     )
     note = (
         f"The paper draws {', '.join(paper.FIGURE_2_LINES)} on"

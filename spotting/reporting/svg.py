@@ -14,6 +14,7 @@ SERIES = 8
 """Number of series colours and shapes; further series start again from the first."""
 
 _LEAST_WIDTH = 560
+_LEAST_SHARE = 0.85  # of its own width, to which a drawing may shrink before it scrolls
 _RESOLUTION = 10  # tenths of a pixel
 _MOST_POINTS = 150  # with values, of a line
 _CHARACTER = 7.4  # mean width of a character at 12 px, in a wide font
@@ -52,7 +53,7 @@ def text_width(text: str) -> float:
 def make_drawing(width: float, height: float, parts: Sequence[str], label: str) -> str:
     """Makes a whole figure; `label` is what a screen reader says."""
     # Narrower than this its labels could not be read; the page then scrolls it sideways.
-    least = min(width, _LEAST_WIDTH)
+    least = min(_LEAST_SHARE * width, _LEAST_WIDTH)
     return (
         f'<svg class="plot" viewBox="0 0 {width:g} {height:g}" '
         f'style="min-width:{least:g}px;max-width:{width:g}px" '

@@ -84,15 +84,18 @@
       drawn.push(`<rect class="lane" x="${layout.left}" y="${laneTop(k)}" rx="3" ` +
         `width="${layout.right - layout.left}" height="${laneHeight - 3}"/>`);
     }
+    let last = -Infinity;  // where the last label of the axis stands
     for (const { half, offset } of parts) {
       const [begin, end] = [offset, offset + half.seconds].map((s) =>
         Math.min(Math.max(x(s), layout.left), layout.right));
       for (const value of tickValues(layout.right - layout.left)) {
         if (value > half.seconds || offset + value < state.from || offset + value > state.to) continue;
         const px = x(offset + value).toFixed(1);
-        drawn.push(`<path class="grid" d="M${px} ${layout.top}V${bottom}"/>` +
-          `<text class="tick mid" x="${Math.min(Math.max(px, 18), width - 18)}" y="${bottom + 15}">` +
-          `${tickClock(value)}</text>`);
+        drawn.push(`<path class="grid" d="M${px} ${layout.top}V${bottom}"/>`);
+        const place = Math.min(Math.max(px, 18), width - 18);
+        if (place < last + 40) continue;
+        last = place;
+        drawn.push(`<text class="tick mid" x="${place}" y="${bottom + 15}">${tickClock(value)}</text>`);
       }
       if (parts.length > 1 && end > begin) {
         drawn.push(`<path class="axis" d="M${begin.toFixed(1)} 18H${end.toFixed(1)}"/>`);
