@@ -123,7 +123,9 @@ def export(workdir: str | os.PathLike, output: str | os.PathLike) -> Difference:
         written = Path(folder)
         (written / MODEL_FILE).write_bytes(exported.serialize())
         write_json_atomic(written / SIGNATURE_FILE, signature(run, exported, spotter))
-        errors = difference(written / MODEL_FILE, function, (run.chunk_frames, shape[-1]))
+        errors = difference(
+            written / MODEL_FILE, function, (run.chunk_frames, run.dataset.feature_dim)
+        )
         found = Difference(tuple(errors), 0, 0.0)
         if not find_system(run.config):  # Other systems go from outputs to spots in other ways.
             source = Path(served_spots.__file__).read_text(encoding="utf-8")

@@ -1,7 +1,6 @@
 """The truth of a data set's split, and what a run predicted for it."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -75,22 +74,13 @@ def read_truth(run: ReportedRun) -> Truth:
 
 def _list_halves(dataset: Dataset, game: str, events: Sequence[Event]) -> list[int]:
     """The halves that a game has by its features and labels; two where neither says."""
-    numbers = {event.half for event in events}
-    numbers |= {number for number in HALF_NUMBERS if _find_features(dataset, game, number)}
+    numbers = {event.half for event in events} | dataset.find_halves(game).keys()
     return sorted(numbers or HALVES)
-
-
-def _find_features(dataset: Dataset, game: str, number: int) -> Path | None:
-    """The feature file of a half, which a lone recording does not number; None without one."""
-    paths = [dataset.half_path(game, number)]
-    if number == 1:
-        paths.append(dataset.root / game / f"{dataset.features}.npy")
-    return next((path for path in paths if path.is_file()), None)
 
 
 def _measure_length(dataset: Dataset, game: str, number: int, events: Sequence[Event]) -> float:
     """Seconds of the half by its features; without them, at least up to its last event."""
-    path = _find_features(dataset, game, number)
+    path = dataset.find_halves(game).get(number)
     if path is not None:
         return len(np.load(path, mmap_mode="r")) / dataset.frame_rate
     return max((event.position for event in events), default=0.0) + 10

@@ -20,6 +20,7 @@ from spotting.base.logs import log
 from spotting.base.text_table import text_table
 from spotting.data.halves import open_dataset
 from spotting.reporting import paper, report
+from spotting.reporting.runs import summarize
 from spotting.runs.config import check_config, flatten, is_free
 from spotting.runs.config_files import load_config
 from spotting.runs.setup import chunk_frames
@@ -189,7 +190,7 @@ def _run_row(row: Row, folder: Path, mode: str) -> Outcome:
 def _spread(scores: Sequence[Mapping[str, Any]], variant: str, kind: str) -> Any:
     """Mean and deviation over seeds, or a dash where the system has no such variant."""
     found = [score[variant][kind] for score in scores if variant in score]
-    return spread(found) if found else "-"
+    return summarize(found) if found else "-"
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
