@@ -78,7 +78,8 @@ def main() -> None:
     outputs = read_object(arguments.output / SIGNATURE_FILE)["outputs"]
     names = [each["name"] for each in outputs]
     pairs = zip(found.outputs, names, strict=True)
-    most = " and ".join(f"{error:.1e} ({name})" for error, name in pairs)
+    units = {"displacement": " s"}
+    most = " and ".join(f"{error:.1e}{units.get(name, '')} ({name})" for error, name in pairs)
     print(
         f"{path}: {path.stat().st_size / 1e6:.1f} MB; read back, its outputs differ from the run's "
         f"by at most {most}"
