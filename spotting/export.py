@@ -12,7 +12,7 @@ What was written is read back and compared with the run's models before it gets 
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -20,14 +20,14 @@ import numpy as np
 
 from spotting.base import cli
 from spotting.base.errors import InputError
-from spotting.base.files import write_json_atomic
+from spotting.base.files import read_object, write_json_atomic
 
 if TYPE_CHECKING:
     import jax
 
     from spotting.runs.trained import TrainedRun
 
-Function: TypeAlias = "Callable[[jax.Array], tuple[jax.Array, jax.Array]]"
+Function: TypeAlias = "Callable[[jax.Array], tuple[jax.Array, ...]]"
 
 MODEL_FILE, SIGNATURE_FILE = "model.stablehlo", "signature.json"
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -48,13 +48,17 @@ def main() -> None:
         raise InputError(f"{arguments.output / there[0]}: there already; --overwrite replaces it")
     errors = export(arguments.workdir, arguments.output)
     path = arguments.output / MODEL_FILE
+    outputs = read_object(arguments.output / SIGNATURE_FILE)["outputs"]
+    names = [each["name"] for each in outputs]
+    pairs = zip(errors, names, strict=True)
+    most = " and ".join(f"{error:.1e} ({name})" for error, name in pairs)
     print(
         f"{path}: {path.stat().st_size / 1e6:.1f} MB; read back, its outputs differ from the run's "
-        f"by at most {errors[0]:.1e} (confidence) and {errors[1]:.1e} s (displacement)"
+        f"by at most {most}"
     )
 
 
-def export(workdir: str | os.PathLike, output: str | os.PathLike) -> tuple[float, float]:
+def export(workdir: str | os.PathLike, output: str | os.PathLike) -> list[float]:
     """Writes both files of a run's models to a folder.
 
     Args:
@@ -93,14 +97,24 @@ def export(workdir: str | os.PathLike, output: str | os.PathLike) -> tuple[float
 
 
 def spot_chunks(run: "TrainedRun") -> Function:
-    """What is exported: [B, T, P] to confidences and displacements in seconds, both [B, T, K]."""
+    """What is exported: [B, T, P] to confidences and displacements in seconds, both [B, T, K].
+
+    Of a system of one model, its own outputs (`runs.systems`).
+    """
     import jax
 
+    from spotting.runs.systems import find_system
+
+    if system := find_system(run.config):
+        apply = system.export(run.confidence.network)
+        return lambda features: apply(run.confidence.params, features)
+    assert run.displacement is not None
+    shift = run.displacement
     radius = run.config.anchors.displacement_radius
 
     def function(features: "jax.Array") -> "tuple[jax.Array, jax.Array]":
         logits = run.confidence.network.apply(run.confidence.params, features)
-        displacement = run.displacement.network.apply(run.displacement.params, features)
+        displacement = shift.network.apply(shift.params, features)
         return jax.nn.sigmoid(logits), radius * displacement
 
     return function
@@ -108,7 +122,7 @@ def spot_chunks(run: "TrainedRun") -> Function:
 
 def difference(
     path: str | os.PathLike, function: Function, chunk_shape: tuple[int, int]
-) -> tuple[float, float]:
+) -> list[float]:
     """Greatest differences between a file's outputs and a function's, for batches of 1 and 3.
 
     Args:
@@ -117,30 +131,41 @@ def difference(
       chunk_shape: (T, P).
 
     Returns:
-      That of confidences, and that of displacements in seconds.
+      That of each output: of confidences, and of displacements in seconds.
     """
     from jax import export as jax_export
 
     loaded = jax_export.deserialize(bytearray(Path(path).read_bytes()))
     features = np.random.default_rng(0).normal(size=(3, *chunk_shape)).astype(np.float32)
     own = function(features)
-    confidence, displacement = (
+    return [
         max(
             float(np.abs(np.asarray(loaded.call(features[:size])[i] - own[i][:size])).max())
             for size in (1, 3)
         )
-        for i in range(2)
-    )
-    return confidence, displacement
+        for i in range(len(own))
+    ]
 
 
 def signature(run: "TrainedRun", exported: Any) -> dict[str, Any]:
     """What signature.json says."""
-    data, classes = run.dataset, list(run.dataset.classes)
+    from spotting.runs.systems import find_system
 
-    def array(name: str, last: int, meaning: str) -> dict[str, Any]:
-        shape = ["batch", run.chunk_frames, last]
-        return {"name": name, "dtype": "float32", "shape": shape, "meaning": meaning}
+    data, classes = run.dataset, list(run.dataset.classes)
+    meanings = (
+        ("confidence", "from 0 to 1, of an action around the frame"),
+        ("displacement", "seconds, positive where the action is later"),
+    )
+    if system := find_system(run.config):
+        meanings = system.outputs
+
+    def array(name: str, shape: Sequence[int], meaning: str) -> dict[str, Any]:
+        return {
+            "name": name,
+            "dtype": "float32",
+            "shape": ["batch", *shape],
+            "meaning": meaning,
+        }
 
     return {
         "format": "jax.export",
@@ -148,11 +173,15 @@ def signature(run: "TrainedRun", exported: Any) -> dict[str, Any]:
         "platforms": list(exported.platforms),
         "load": _LOAD,
         "inputs": [
-            array("features", data.feature_dim, f"{data.features}, chunks of consecutive frames")
+            array(
+                "features",
+                (run.chunk_frames, data.feature_dim),
+                f"{data.features}, chunks of consecutive frames",
+            )
         ],
         "outputs": [
-            array("confidence", len(classes), "from 0 to 1, of an action around the frame"),
-            array("displacement", len(classes), "seconds, positive where the action is later"),
+            array(name, aval.shape[1:], meaning)
+            for (name, meaning), aval in zip(meanings, exported.out_avals, strict=True)
         ],
         "frame_rate": data.frame_rate,
         "classes": classes,

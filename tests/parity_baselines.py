@@ -19,8 +19,8 @@ from parity_report import Arrays, Folder, Report
 from spotting import timing
 from spotting.anchors import event_offsets
 from spotting.data import clips, context_chunks, windows
-from spotting.data.annotations import SOCCERNET_CLASSES, Event, predictions_from_scores, read_events
-from spotting.data.halves import Half, label_matrix
+from spotting.data.annotations import SOCCERNET_CLASSES, Event, make_predictions, read_events
+from spotting.data.halves import Half, make_label_matrix
 from spotting.inference import clips as clip_inference
 from spotting.inference import detections as detection_inference
 from spotting.inference import windows as window_inference
@@ -310,7 +310,7 @@ def known_events(folder: Folder, name: str) -> list[Event]:
 def matrix_of(events: list[Event], number: int, num_frames: int, rate: float) -> np.ndarray:
     in_half = tuple(event for event in events if event.half == number)
     half = Half("game", number, Path(), num_frames, in_half)
-    return label_matrix(half, SOCCERNET_CLASSES, rate, "gameTime")[0]
+    return make_label_matrix(half, SOCCERNET_CLASSES, rate, "gameTime")[0]
 
 
 def check_suppression(folder: Folder, name: str, report: Report) -> None:
@@ -343,7 +343,7 @@ def check_window_inference(folder: Folder, name: str, report: Report) -> None:
         report.relative(f"{name}/scores_half{number} background", background, theirs[:, 0], FORWARD)
         reach = timing.half_open_reach(args["NMS_window"], rate)
         kept = np.asarray(hard_nms(theirs[:, 1:].T, *reach, args["NMS_threshold"])).T
-        in_half = predictions_from_scores(kept, number, SOCCERNET_CLASSES, rate)
+        in_half = make_predictions(kept, number, SOCCERNET_CLASSES, rate)
         predictions += sorted(
             in_half, key=lambda spot: (SOCCERNET_CLASSES.index(spot.label), -spot.confidence)
         )
@@ -726,7 +726,7 @@ def check_calf_inference(folder: Folder, name: str, report: Report) -> None:
         report.absolute(f"{name}/timestamps_half{number} whole", moved, 0, 2)
         reach = timing.half_open_reach(args["NMS_window"], rate)
         kept = np.asarray(hard_nms(stamps.T, *reach)).T
-        predictions += predictions_from_scores(kept, number, SOCCERNET_CLASSES, rate)
+        predictions += make_predictions(kept, number, SOCCERNET_CLASSES, rate)
     check_json(folder, "calf_Predictions-v2.json", predictions, rate, report)
 
 

@@ -58,7 +58,8 @@ class System:
         many examples an epoch has (None: as many as the config says).
       recipe: (sub-config, network, frame rate, slicing or None) to how it is trained.
       spot: (sub-config, network, frame rate) to a `SpotHalf`.
-      outputs: names and contents of what is exported.
+      export: (network) to what is exported, (variables, features [B, T, P]) to arrays [B, ...].
+      outputs: names and contents of these arrays.
     """
 
     fields: tuple[str, ...]
@@ -277,13 +278,14 @@ SYSTEMS: Mapping[str, System] = MappingProxyType(
             recipe=_calf_recipe,
             spot=_spot_chunks,
             export=lambda network: (
-                lambda variables, features: (
-                    detection_inference.put_at_frames(
-                        network.apply(variables, features).detections, features.shape[1]
-                    ),
-                )
+                lambda variables, features: (network.apply(variables, features).detections,)
             ),
-            outputs=(("confidence", "of a detection at the frame, -1 where there is none"),),
+            outputs=(
+                (
+                    "detections",
+                    "of each: confidence, time from 0 to 1 (T - 1 frames), class probabilities",
+                ),
+            ),
         ),
         "rmsnet": System(
             fields=(

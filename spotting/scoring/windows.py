@@ -14,7 +14,7 @@ TOLERANCES = {"loose": metrics.LOOSE, "tight": metrics.TIGHT, "medium": metrics.
 
 def average_map(
     confidence: Sequence[np.ndarray],
-    displacement: Sequence[np.ndarray],
+    displacement: Sequence[np.ndarray] | None,
     truth: Truths,
     frame_rate: float,
     suppression: Suppression,
@@ -27,7 +27,7 @@ def average_map(
 
 def score_windows(
     confidence: Sequence[np.ndarray],
-    displacement: Sequence[np.ndarray],
+    displacement: Sequence[np.ndarray] | None,
     truth: Truths,
     frame_rate: float,
     nms: str,
@@ -38,7 +38,7 @@ def score_windows(
 
     Args:
       confidence: [N, K] of each half, in [0, 1].
-      displacement: [N, K] of each half, in frames.
+      displacement: [N, K] of each half, in frames; None for a system that has none.
       truth: of the split.
       frame_rate: of the predictions.
       nms: "hard" or "soft".

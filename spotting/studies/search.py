@@ -23,13 +23,12 @@ from spotting.runs.config import check_config, one_seed, save_config
 from spotting.runs.feeding import count_trainings_at_once
 from spotting.runs.folders import SeedRun, group_by_progress
 from spotting.runs.layout import LOG, locate_checkpoints
-from spotting.runs.setup import Setup, make_setup
+from spotting.runs.setup import Setup, list_kinds, make_setup
 from spotting.runs.validation import SplitPredictor
 from spotting.scoring import figures, windows
 from spotting.studies import search_report
 from spotting.studies.search_report import Round
 from spotting.training.checkpoints import Checkpoints
-from spotting.training.objectives import KINDS
 
 ORDER = ("learning_rate", "rho", "weight_decay", "mixup_alpha")
 _MEASURED = {"confidence": "loose average-mAP", "displacement": "average-mAP over 1 to 10 s"}
@@ -60,7 +59,7 @@ def run(config: ConfigDict, workdir: Path) -> ConfigDict:
     check_config(config)
     if config.devices.distributed:
         raise InputError("a search runs in one process: leave config.devices.distributed out")
-    for kind in KINDS:
+    for kind in list_kinds(config):
         for name, candidates in config.tune[kind].items():
             for value in candidates:
                 check_config(_change(config, kind, name, value))
@@ -71,7 +70,7 @@ def run(config: ConfigDict, workdir: Path) -> ConfigDict:
 
     chosen = config.copy_and_resolve_references()
     rounds: list[Round] = []
-    for kind in KINDS:
+    for kind in setup.kinds:
         names = [name for name in ORDER if config.tune[kind].get(name)]
         for name in names:
             values = sorted({*config.tune[kind][name], chosen[kind][name]})
@@ -144,7 +143,7 @@ def _score_trials(setup: Setup, kind: str, trials: Sequence[ConfigDict]) -> np.n
 
 def _locate(trial: ConfigDict, workdir: Path, kind: str, seed: int) -> Path:
     """Where a trial's seed trains; displacement is trained for a certain confidence model."""
-    names = [_name(each, trial[each]) for each in _kinds_up_to(kind)]
+    names = [_name(each, trial[each]) for each in _kinds_up_to(trial, kind)]
     return workdir / "trials" / Path(*names) / f"seed_{seed}"
 
 
@@ -152,8 +151,8 @@ def _name(kind: str, values: ConfigDict) -> str:
     return "_".join([kind, *(f"{name}={values[name]:g}" for name in ORDER if name in values)])
 
 
-def _kinds_up_to(kind: str) -> list[str]:
-    kinds = list(KINDS)
+def _kinds_up_to(config: ConfigDict, kind: str) -> list[str]:
+    kinds = list(list_kinds(config))
     return kinds[: kinds.index(kind) + 1]
 
 
@@ -207,7 +206,7 @@ def _open_checkpoints(
     """The checkpoints of a trial's models up to a kind."""
     return {
         each: Checkpoints(locate_checkpoints(_locate(config, workdir, each, seed), each))
-        for each in _kinds_up_to(kind)
+        for each in _kinds_up_to(config, kind)
     }
 
 
@@ -227,17 +226,18 @@ def _score_windows(setup: Setup, candidates: Sequence[float]) -> np.ndarray:
     truth = figures.make_truths(halves, setup.matches.classes)
     scores = []
     for seed in config.seeds:
-        checkpoints = _open_checkpoints(config, setup.workdir, seed, "displacement")
-        folder = _locate(config, setup.workdir, "displacement", seed)
+        last = setup.kinds[-1]
+        checkpoints = _open_checkpoints(config, setup.workdir, seed, last)
+        folder = _locate(config, setup.workdir, last, seed)
         with contextlib.closing(SeedRun(seed, folder, RunLog(None), checkpoints)) as run:
-            params = {kind: experiment.restore_best(setup, run, kind) for kind in KINDS}
-        confidence, displacement = (
-            SplitPredictor(setup, kind, halves, config.inference.border)(params[kind])
-            for kind in KINDS
-        )
+            params = {kind: experiment.restore_best(setup, run, kind) for kind in setup.kinds}
+        outputs = {
+            kind: SplitPredictor(setup, kind, halves, config.inference.border)(params[kind])
+            for kind in setup.kinds
+        }
         of_classes = windows.score_windows(
-            confidence,
-            displacement,
+            outputs["confidence"],
+            outputs.get("displacement"),
             truth,
             setup.matches.dataset.frame_rate,
             config.postprocessing.nms,
