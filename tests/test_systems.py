@@ -1,5 +1,6 @@
 """The systems that the paper compares with, through the commands that its own models go through."""
 
+import contextlib
 import json
 import shutil
 
@@ -16,6 +17,7 @@ from spotting.base.errors import InputError
 from spotting.data import resident, windows
 from spotting.models.netvlad import NetVLAD
 from spotting.runs.setup import make_setup
+from spotting.training.checkpoints import Checkpoints
 from spotting.training.recipes import Descent, Example, Source, make_netvlad_recipe, train_epoch
 from spotting.training.step import init_state
 
@@ -92,31 +94,24 @@ def test_export_holds_the_network(system_run, tmp_path):
 @pytest.mark.parametrize("name", ["netvlad", "calf", "rmsnet"])
 def test_an_interrupted_training_resumes(name, tiny_dataset, tmp_path):
     config = tiny(name, tiny_dataset)
-    whole = experiment.run(config, tmp_path / "whole", "train")
-    del whole
-    part = tiny(name, tiny_dataset)
-    part.training.epochs = 4
-    setup = make_setup(part, tmp_path / "part")
-    # What a killed training leaves: the state of its second epoch.
-    experiment.run(part, tmp_path / "part", "train")
-    latest = tmp_path / "part" / "checkpoints" / "confidence" / "latest"
-    steps = sorted(int(p.name) for p in latest.iterdir() if p.name.isdigit())
-    assert steps == [2 * setup.schedule.steps, 4 * setup.schedule.steps]
-    shutil.rmtree(latest / str(steps[-1]))
-    shutil.rmtree(tmp_path / "part" / "checkpoints" / "confidence" / "best")
-    experiment.run(part, tmp_path / "part", "train")
-    best = []
-    for folder in ("whole", "part"):
-        run = make_setup(config, tmp_path / folder)
-        from spotting.training.checkpoints import Checkpoints
+    config.training.select = "loss" if name == "netvlad" else "last"
+    experiment.run(config, tmp_path, "train")
+    setup = make_setup(config, tmp_path)
+    folder = tmp_path / "checkpoints" / "confidence"
 
-        checkpoints = Checkpoints(tmp_path / folder / "checkpoints" / "confidence")
-        shapes = run.variable_shapes("confidence")
-        best.append(checkpoints.restore("latest" if False else "best", shapes))
-        checkpoints.close()
-    if config.training.select == "loss":
-        same = jax.tree.map(lambda a, b: np.allclose(a, b, atol=1e-6), *best)
-        assert all(jax.tree.leaves(same))
+    def restore_best():
+        with contextlib.closing(Checkpoints(folder)) as checkpoints:
+            return checkpoints.restore("best", setup.variable_shapes("confidence"))
+
+    whole = restore_best()
+    # What a training that was killed after its second epoch leaves.
+    steps = sorted(int(p.name) for p in (folder / "latest").iterdir() if p.name.isdigit())
+    assert steps == [2 * setup.schedule.steps, 4 * setup.schedule.steps]
+    shutil.rmtree(folder / "latest" / str(steps[-1]))
+    shutil.rmtree(folder / "best")
+    experiment.run(config, tmp_path, "train")
+    same = jax.tree.map(lambda a, b: np.allclose(a, b, atol=1e-6), whole, restore_best())
+    assert all(jax.tree.leaves(same))
 
 
 def test_published_peculiarities_are_fields(tiny_dataset, tmp_path):
@@ -153,8 +148,7 @@ def test_what_a_system_cannot_take_is_refused(tiny_dataset, tmp_path, change, me
     config = tiny("netvlad", tiny_dataset)
     change(config)
     with pytest.raises(InputError, match=message):
-        setup = make_setup(config, tmp_path)
-        setup.make_network("confidence")
+        make_setup(config, tmp_path)
 
 
 def tiny_epoch(part=None, patience=None, keeps_best=False, num_examples=13, epochs=1, rate=0.01):
@@ -185,9 +179,8 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole():
     RNG.bit_generator.state = state
     parts = tiny_epoch(part=2)[2][-1]
     np.testing.assert_allclose(whole[1].loss, parts[1].loss, rtol=1e-5)
-    for ours, theirs in zip(
-        *(jax.tree.leaves(each[0].params) for each in (whole, parts)), strict=True
-    ):
+    leaves = (jax.tree.leaves(each[0].params) for each in (whole, parts))
+    for ours, theirs in zip(*leaves, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 

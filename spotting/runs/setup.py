@@ -155,6 +155,7 @@ def _fit_system(setup: Setup) -> Setup:
     if config.system == "calf":
         slices = find_slices(values, setup.offsets, dataset.classes, rate)
     setup = dataclasses.replace(setup, slices=slices)
+    setup.make_network("confidence")  # for what it cannot be
     _, _, count = label_split(setup, setup.offsets)
     steps = count_steps(count or config.training.chunks_per_epoch, config.training.batch_size)
     return dataclasses.replace(setup, schedule=dataclasses.replace(setup.schedule, steps=steps))
