@@ -124,14 +124,14 @@ TABLE_1 = (
 
 TABLE_2 = (
     PaperResult("NetVLAD++", "ResNet", 53.4, 11.5),
-    PaperResult("RMS-Net", "ResNet-tuned", 63.5, 28.8),
-    PaperResult("Vis. Analysis of Humans", "CSN-tuned", 64.7, 46.2, "challenge split"),
+    PaperResult("RMS-Net", "ResNet-tuned", 63.5, 28.8, "trains on the videos' frames"),
+    PaperResult("Vis. Analysis of Humans", "CSN-tuned", 64.7, 46.2, "challenge split; unpublished"),
     PaperResult("CALF", "ResNet+PCA", 40.7, 12.2),
     PaperResult("NetVLAD++", "ResNet+PCA", 50.7, 11.3),
     PaperResult("DU", "ResNet+PCA", 63.8, 41.7),
     PaperResult("DU+SAM+mixup w/o D", "ResNet+PCA", 72.1, 39.3),
     PaperResult("DU+SAM+mixup", "ResNet+PCA", 72.2, 50.7),
-    PaperResult("Zhou et al.", "Combination", 73.8, 47.1),
+    PaperResult("Zhou et al.", "Combination", 73.8, 47.1, "no public code"),
     PaperResult("DU", "Combination", 75.7, 58.5),
     PaperResult("DU+SAM+mixup w/o D", "Combination", 77.3, 46.8),
     PaperResult("DU+SAM+mixup", "Combination", 77.3, 60.7),

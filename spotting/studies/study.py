@@ -6,7 +6,7 @@ and a row can be run, resumed and looked at alone.
 """
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -186,6 +186,12 @@ def _run_row(row: Row, folder: Path, mode: str) -> Outcome:
         return Outcome(row, {}, reason[0])
 
 
+def _summarize(scores: Sequence[Mapping[str, Any]], variant: str, kind: str) -> Any:
+    """Mean and deviation over seeds, or a dash where the system has no such variant."""
+    found = [score[variant][kind] for score in scores if variant in score]
+    return summarize(found) if found else "-"
+
+
 def table(outcomes: Sequence[Outcome]) -> str:
     """Mean and standard deviation over seeds of each row's average-mAP, in percent, as text.
 
@@ -205,8 +211,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
                 each.get("test", each.get("valid")) for each in outcome.results.values()
             ]
             cells = f"{len(scores):>5}" + "".join(
-                f"{summarize([score[variant][kind] for score in scores])!s:>14}"
-                for _, variant, kind in _COLUMNS
+                f"{_summarize(scores, variant, kind)!s:>14}" for _, variant, kind in _COLUMNS
             )
         lines.append(f"{name:<{width}}{cells}")
     return "\n".join(lines)
