@@ -7,7 +7,7 @@
     DU+SAM+mixup          72.2     50.7
     DU+SAM+mixup w/o D    72.1     39.3
 
-    python -m spotting.main --config=configs/figure2.py --config.data.root=DIR
+    python -m spotting.main --config=configs/figure2.py --config.data.root=DIR --workdir=runs/fig2
 
 The report in the folder draws the figure. In the folder of configs/table2.py all its rows are there
 already.

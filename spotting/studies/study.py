@@ -187,7 +187,7 @@ def _run_row(row: Row, folder: Path, mode: str) -> Outcome:
         return Outcome(row, {}, reason[0])
 
 
-def _spread(scores: Sequence[Mapping[str, Any]], variant: str, kind: str) -> Any:
+def _summarize(scores: Sequence[Mapping[str, Any]], variant: str, kind: str) -> Any:
     """Mean and deviation over seeds, or a dash where the system has no such variant."""
     found = [score[variant][kind] for score in scores if variant in score]
     return summarize(found) if found else "-"
@@ -209,6 +209,6 @@ def table(outcomes: Sequence[Outcome]) -> str:
             scores: list[Any] = [
                 each.get("test", each.get("valid")) for each in outcome.results.values()
             ]
-            cells = [str(_spread(scores, variant, kind)) for _, variant, kind in _COLUMNS]
+            cells = [str(_summarize(scores, variant, kind)) for _, variant, kind in _COLUMNS]
             rows.append((name, str(len(scores)), *cells))
     return text_table(rows, ("row", "seeds", *(title for title, _, _ in _COLUMNS)))

@@ -65,7 +65,7 @@ class Schedule:
       steps: in an epoch.
       batch_size: B, for the speed that is shown.
       validate_every: epochs between validations; the last epoch is always validated.
-      select: "best" keeps the parameters of the best validation, "last" the final ones, "loss"
+      select: "best" keeps the parameters of the best validation, "last" the final ones, and "loss"
         those of the least validation loss, which the state holds.
     """
 
