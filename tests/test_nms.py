@@ -66,3 +66,14 @@ def test_leading_axes_and_vmap():
     expected = nms.hard_nms(scores.reshape(6, N), 3).reshape(2, 3, N)
     np.testing.assert_array_equal(nms.hard_nms(scores, 3), expected)
     np.testing.assert_array_equal(jax.vmap(lambda s: nms.hard_nms(s, 3))(scores), expected)
+
+
+@pytest.mark.parametrize("suppress", [nms.hard_nms, nms.soft_nms])
+def test_nan_ends_and_is_no_spot(suppress):
+    """It used to loop for ever."""
+    given = np.float32([0.9, np.nan, 0.2, np.nan, 0.5, np.inf, 0.1, 0.3, np.nan, 0.7])
+    clean = np.where(np.isnan(given), np.float32(nms.NO_SPOT), given)
+    kept = np.asarray(suppress(given, 2))
+    np.testing.assert_array_equal(kept, suppress(clean, 2))
+    assert not np.isnan(kept).any()
+    assert kept[0] == np.float32(0.9)

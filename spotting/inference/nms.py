@@ -27,7 +27,7 @@ def hard_nms(scores: Array, radius: int, after: int | None = None, threshold: fl
     """Keeps the greatest scores and removes all within `radius` frames of a kept one.
 
     Args:
-      scores: [..., N], at least 0, or -1 where nothing may be kept (padding).
+      scores: [..., N], at least 0, or -1 where nothing may be kept (padding); NaN is taken for -1.
       radius: frames on each side, `timing.hard_nms_radius` of the paper's window.
       after: frames removed after a kept one, if not `radius` (`timing.half_open_reach`).
       threshold: least score that is kept.
@@ -36,6 +36,7 @@ def hard_nms(scores: Array, radius: int, after: int | None = None, threshold: fl
       [..., N], the kept scores, -1 elsewhere. At threshold 0, zeros are kept too.
     """
     after = radius if after is None else after
+    scores = _drop_nan(scores)
 
     def some_remain(state: tuple[Array, Array]) -> Array:
         return jnp.any(state[0] >= threshold)
@@ -72,6 +73,7 @@ def soft_nms(scores: Array, radius: float, threshold: float = 1e-5) -> Array:
     (Soares, Shah, arXiv 2206.07846).
     """
     reach = math.floor(radius)
+    scores = _drop_nan(scores)
     frame = jnp.arange(scores.shape[-1], dtype=jnp.int32)
     far = jnp.int32(scores.shape[-1] + reach)
     # A table, because the compiler would turn a division by the radius into a product with its
@@ -96,6 +98,11 @@ def soft_nms(scores: Array, radius: float, threshold: float = 1e-5) -> Array:
 
     nothing = jnp.full_like(scores, NO_SPOT)
     return jax.lax.while_loop(some_remain, one_round, (scores, nothing))[1]
+
+
+def _drop_nan(scores: Array) -> Array:
+    """NaN, which is neither above nor below another score and so would never be decided, to -1."""
+    return jnp.where(jnp.isnan(scores), NO_SPOT, scores)
 
 
 def _is_peak(scores: Array, radius: int) -> Array:
