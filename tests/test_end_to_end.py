@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -21,6 +23,7 @@ from spotting.runs.folders import open_runs
 from spotting.runs.matches import read_matches
 from spotting.runs.setup import make_setup
 from spotting.training import loop as fit
+from spotting.training.checkpoints import Checkpoints
 from spotting.training.objectives import KINDS
 
 
@@ -307,3 +310,35 @@ def test_a_wrong_data_folder_is_named_before_a_differing_config(tiny_run, tiny_d
     config.anchors.confidence_radius = 4.0
     with pytest.raises(InputError, match="nowhere: no such folder"):
         experiment.run(config, tiny_run)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_asked_to_stop_it_saves_and_resumes(tiny_run, tiny_dataset, tmp_path, number, status):
+    program = (
+        "import sys; sys.path[:0] = sys.argv[2:]\n"
+        "from pathlib import Path\n"
+        "from helpers import tiny_config\n"
+        "from spotting import experiment\n"
+        "from spotting.base import cli\n"
+        "config = tiny_config(Path(sys.argv.pop(1)))\n"
+        "config.training.epochs = 100_000\n"
+        "cli.run(lambda: experiment.run(config, Path('run')) and 0)\n"
+    )
+    tests = Path(__file__).parent
+    command = [sys.executable, "-c", program, str(tiny_dataset), str(tests), str(tests.parent)]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    log = tmp_path / "run" / "log.jsonl"
+    deadline = time.monotonic() + 120
+    while not (log.exists() and '"train"' in log.read_text()):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(number)
+    errors = process.communicate(timeout=60)[1].splitlines()
+    assert process.returncode == status
+    assert "run the same command again to resume" in errors[-1]
+    assert not [line for line in errors if "Traceback" in line]
+    epochs = [line["epoch"] for line in map(json.loads, log.open()) if line["kind"] == "train"]
+    saved = Checkpoints(tmp_path / "run" / "checkpoints" / "confidence").step("latest")
+    assert saved == 2 * epochs[-1]

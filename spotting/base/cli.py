@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from spotting.base.errors import InputError
+from spotting.base.signals import Terminated, raise_on_sigterm
 
-_FAILED, _USAGE_OR_INPUT, _INTERRUPTED = 1, 2, 130
+_FAILED, _USAGE_OR_INPUT, _INTERRUPTED, _TERMINATED = 1, 2, 130, 143
 _LAST_WORDS = 1.0  # seconds between a failure of one process and its end
 _OVERRIDE = re.compile(r"--(no)?config\.([^=]+)(?:=(.*))?", re.DOTALL)
 _ANOTHER_FLAG = re.compile(r"--?[A-Za-z]")
@@ -179,12 +180,17 @@ def _guarded(main: Callable[[], Any], debug: bool) -> int:
         # length for each kept program that it loads.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     _keep_compiled_programs()
+    raise_on_sigterm()
     try:
         return main() or 0
     except KeyboardInterrupt:
         _end_progress()
         print("\ninterrupted; run the same command again to resume", file=sys.stderr)
         return _INTERRUPTED
+    except Terminated:
+        _end_progress()
+        print("terminated; run the same command again to resume", file=sys.stderr)
+        return _TERMINATED
     except (InputError, OSError, ArithmeticError) as error:
         _end_progress()
         if debug:

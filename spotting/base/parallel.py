@@ -110,6 +110,13 @@ def is_process_0() -> bool:
     return not jax.distributed.is_initialized() or jax.process_index() == 0
 
 
+def any_process(flag: bool) -> bool:
+    """Whether `flag` is true in any process; they ask together."""
+    if jax.process_count() == 1:
+        return flag
+    return bool(multihost_utils.process_allgather(np.asarray(flag)).any())
+
+
 def from_process_0(tree: Any) -> Any:
     """What process 0 has, in all of them: a tree of numbers and NumPy arrays."""
     return multihost_utils.broadcast_one_to_all(tree) if jax.process_count() > 1 else tree

@@ -19,6 +19,7 @@ import numpy as np
 
 from spotting.base import parallel
 from spotting.base.logs import ProgressLine, RunLog, duration, log
+from spotting.base.signals import Terminated, defer_stop
 from spotting.training.checkpoints import Checkpoints, stack, unstack
 from spotting.training.step import StepMetrics, TrainState
 
@@ -100,7 +101,8 @@ def fit(
     """Trains S seeds together, from where their checkpoints are, and leaves the best in them.
 
     Several processes call it together. All train; process 0 validates and saves. A seed whose loss
-    stops being a number keeps its checkpoints from before; the others train on.
+    stops being a number keeps its checkpoints from before; the others train on. SIGTERM or Ctrl-C,
+    to any of the processes, ends all of them after the epoch, which is saved.
 
     Args:
       states: fresh states of all seeds, stacked; they also give the shapes for restoring.
@@ -115,6 +117,9 @@ def fit(
 
     Returns:
       Of each seed that diverged, by its index: when, and what to do.
+
+    Raises:
+      KeyboardInterrupt, Terminated: asked to stop.
     """
     states, best = _resume(states, [member.checkpoints for member in members])
     first = int(states.step[0]) // schedule.steps
@@ -123,7 +128,11 @@ def fit(
     line = _Progress(name, schedule, first, ProgressLine(progress))
     failed: dict[int, str] = {}
     last_save = time.monotonic()
-    with contextlib.closing(saver), _Profiler(profile, schedule.steps) as profiler:
+    with (
+        contextlib.closing(saver),
+        _Profiler(profile, schedule.steps) as profiler,
+        defer_stop() as stop,
+    ):
         for epoch in range(first, schedule.epochs):
             with profiler.trace(epoch):
                 started = time.monotonic()
@@ -142,15 +151,20 @@ def fit(
             ended = bool(np.all(getattr(metrics, "finished", False)))
             is_last = ended or epoch + 1 == schedule.epochs
             validate = is_last or (epoch + 1) % schedule.validate_every == 0
-            is_due = validate or time.monotonic() - last_save > _SAVE_SECONDS
+            stops = parallel.any_process(bool(stop))
+            is_due = validate or stops or time.monotonic() - last_save > _SAVE_SECONDS
             if is_due and parallel.is_process_0():
                 saver.save(epoch + 1, states, validate, failed, is_last)
                 last_save = time.monotonic()
-            if is_last:
+            if is_last or stops:
                 saver.wait()
             line.show(epoch, metrics.loss.mean(axis=-1), saver, speed, is_last)
             if ended:
                 break
+            if stops and not is_last:
+                log(f"{name}: epoch {epoch + 1} of {schedule.epochs} is saved")
+                stop.raise_if_made()
+                raise Terminated  # Another process was asked.
     return failed
 
 
