@@ -12,7 +12,7 @@ from types import FrameType
 
 
 class Terminated(BaseException):
-    """SIGTERM; no Exception, as KeyboardInterrupt is none, so that nothing takes it for a failure."""
+    """SIGTERM; no Exception, as KeyboardInterrupt is none: nothing takes it for a failure."""
 
 
 class StopRequest:
