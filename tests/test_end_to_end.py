@@ -17,6 +17,7 @@ from helpers import CLASSES, SPLITS, tiny_config
 
 from spotting import evaluate, experiment
 from spotting.base.errors import InputError
+from spotting.base.files import hold_folder
 from spotting.data.annotations import read_results
 from spotting.runs import setup as runs_setup
 from spotting.runs.folders import open_runs
@@ -342,3 +343,10 @@ def test_asked_to_stop_it_saves_and_resumes(tiny_run, tiny_dataset, tmp_path, nu
     epochs = [line["epoch"] for line in map(json.loads, log.open()) if line["kind"] == "train"]
     saved = Checkpoints(tmp_path / "run" / "checkpoints" / "confidence").step("latest")
     assert saved == 2 * epochs[-1]
+
+
+def test_a_folder_in_use_is_left_alone(tiny_dataset, tmp_path):
+    config = tiny_config(tiny_dataset)
+    with hold_folder(tmp_path), pytest.raises(InputError, match=f"in use by process {os.getpid()}"):
+        experiment.run(config, tmp_path)
+    assert not (tmp_path / "config.json").exists()

@@ -11,6 +11,7 @@ import pytest
 from video_fixture import write_video
 
 from spotting import video
+from spotting.base import files
 from spotting.base.errors import InputError
 from spotting.video import extraction, folders
 from spotting.video.network import FeatureNetwork, NetworkDetails
@@ -203,7 +204,7 @@ def test_one_file_per_half(match, whole, tmp_path):
 
 
 def test_a_folder_in_use_names_its_holder(match, tmp_path):
-    with folders.hold(tmp_path), pytest.raises(InputError, match=f"process {os.getpid()}"):
+    with files.hold_folder(tmp_path), pytest.raises(InputError, match=f"process {os.getpid()}"):
         video.extract_video(match, make_network(), tmp_path)
     video.extract_video(match, make_network(), tmp_path)
     assert not [name for name in os.listdir(tmp_path) if name.startswith(".")]

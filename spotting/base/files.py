@@ -9,6 +9,7 @@ import json
 import lzma
 import os
 import re
+import socket
 import struct
 import tempfile
 import tokenize
@@ -34,6 +35,8 @@ NPY_ERRORS = (
     tokenize.TokenError,
 )
 """What NumPy's readers of .npy files raise because of the bytes."""
+
+_LOCK_FILE = ".lock"
 
 _ZIP_ERRORS = (
     zipfile.BadZipFile,
@@ -164,3 +167,43 @@ def _array(content: bytes) -> np.ndarray:
 def _reason(error: Exception) -> str:
     # zipfile shows its own objects.
     return re.sub(r"<ZipInfo .*?>", "it", str(error)) or type(error).__name__
+
+
+@contextlib.contextmanager
+def hold_folder(folder: Path) -> Iterator[None]:
+    """Keeps other processes that hold it out of a folder; makes it.
+
+    The system releases the lock when the process ends, however it ends.
+
+    Raises:
+      InputError: another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        import fcntl
+    except ImportError:  # no such locks on Windows
+        yield
+        return
+    path = folder / _LOCK_FILE
+    while True:
+        file = open(path, "a+", encoding="utf-8")  # noqa: SIM115, it is held open
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            file.close()
+            raise InputError(f"{folder}: in use by {holder}; wait for its end") from None
+        with contextlib.suppress(FileNotFoundError):
+            # The last holder may have removed the file between our opening and locking it.
+            if os.fstat(file.fileno()).st_ino == path.stat().st_ino:
+                break
+        file.close()
+    with file:
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from spotting.base import parallel
 from spotting.base.errors import InputError
-from spotting.base.files import read_object
+from spotting.base.files import hold_folder, read_object
 from spotting.base.logs import RunLog, environment
 from spotting.data.dataset import write_description
 from spotting.runs import layout
@@ -38,12 +38,18 @@ class SeedRun:
 
 @contextlib.contextmanager
 def open_runs(setup: Setup, without: Collection[int] = ()) -> Iterator[list[SeedRun]]:
-    """Opens the log and the checkpoints of each seed, but for those `without`."""
+    """Opens the log and the checkpoints of each seed, but for those `without`.
+
+    Raises:
+      InputError: another run works in one of the folders.
+    """
     with contextlib.ExitStack() as stack:
         runs = []
         for seed, folder in setup.folders.items():
             if seed in without:
                 continue
+            if parallel.is_process_0():
+                stack.enter_context(hold_folder(folder))
             log = RunLog(folder, setup.config.logging.tensorboard)
             log.write("start", seed=seed, **environment())
             checkpoints = {

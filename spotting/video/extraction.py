@@ -21,9 +21,10 @@ import jax
 import numpy as np
 
 from spotting.base.errors import InputError
+from spotting.base.files import hold_folder
 from spotting.video import choice, decoding, weights
 from spotting.video.decoding import Damage, Scan, StoppedError, check_stop
-from spotting.video.folders import PartialRows, has_parts, hold
+from spotting.video.folders import PartialRows, has_parts
 from spotting.video.halves import Half, check_half
 from spotting.video.network import FRAME_RATE, FeatureNetwork
 from spotting.video.record import HalfRecord, read_records, write_record
@@ -372,7 +373,7 @@ class _Decoders:
                 self._put(reason)
 
     def _decode_game(self, number: int, game: Game) -> None:
-        with hold(game.folder):
+        with hold_folder(game.folder):
             begun: list[_HalfWork] = []
             for video, halves in game.videos:
                 for work in self._plan(number, game, video, halves):

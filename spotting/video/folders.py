@@ -1,61 +1,17 @@
 """A game's folder while its features are made: held by one process, resumed after it was killed."""
 
-import contextlib
 import json
-import os
 import shutil
-import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from spotting.base.errors import InputError
 from spotting.base.files import NPY_ERRORS, atomic_file, write_text_atomic
 
 PART_ROWS = 256
 """Rows that are kept together; a killed extraction loses fewer than these."""
 
-_LOCK = ".extraction.lock"
 _IDENTITY = "identity.json"
-
-
-@contextlib.contextmanager
-def hold(folder: Path) -> Iterator[None]:
-    """Keeps other processes out of a folder; makes it.
-
-    Raises:
-      InputError: another process holds it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        import fcntl
-    except ImportError:  # no such locks on Windows
-        yield
-        return
-    path = folder / _LOCK
-    while True:
-        file = open(path, "a+", encoding="utf-8")  # noqa: SIM115, it is held open
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.read().strip() or "another process"
-            file.close()
-            raise InputError(f"{folder}: in use by {holder}; wait for its end") from None
-        with contextlib.suppress(FileNotFoundError):
-            # The last holder may have removed the file between our opening and locking it.
-            if os.fstat(file.fileno()).st_ino == path.stat().st_ino:
-                break
-        file.close()
-    with file:
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
 
 
 class PartialRows:
