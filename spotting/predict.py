@@ -302,7 +302,9 @@ def find(paths: Sequence[Path], features: str) -> list[Game]:
             halves = games.setdefault(name, {})
             if half in halves:
                 raise InputError(
-                    f"two files for half {half} of game {name!r}: {halves[half]} and {file}"
+                    f"two files for half {half} of game {name!r}: {halves[half]} and {file}; a "
+                    "file's half is the leading 1_ to 4_ of its name, else 1, and its folder is "
+                    "the game: rename one, or move it to a folder of its own"
                 )
             halves[half] = file
     return [Game(name, halves) for name, halves in games.items()]

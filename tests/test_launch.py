@@ -209,7 +209,7 @@ def test_dockerfile():
     version = next(i[1] for i in instructions if i[:1] == ["ARG"]).removeprefix("PYTHON=")
     assert tuple(map(int, version.split("."))) >= (3, 11)
     sources = [name for i in instructions if i[0] == "COPY" for name in i[1:-1]]
-    assert {"setup.cfg", "spotting", "configs"} < set(sources)
+    assert {"setup.py", "setup.cfg", "spotting", "configs"} < set(sources)
     assert [name for name in sources if not (ROOT / name).exists()] == []
     assert instructions[-1] == ["ENTRYPOINT", '["python",', '"-m",', '"spotting.main"]']
 

@@ -289,6 +289,7 @@ def test_an_interruption_leaves_whole_files(run, tiny_dataset, tmp_path, monkeyp
         (["--features=nowhere"], "nowhere: no such file or folder of features"),
         (["--features=empty"], "empty: no 1_toy16.npy or 2_toy16.npy at any depth"),
         (["--features=in", "in/a game/1_toy16.npy"], "two files for half 1 of game 'a game'"),
+        (["--features", "in/x.npy", "in/y.npy"], "in/x.npy and in/y.npy; a file's half is the"),
         (["--features=in", "--output=a file/out"], "a file/out: nothing can be written there"),
         (["--features=in", "--threshold=high"], "argument --threshold: invalid threshold value"),
         (
@@ -309,6 +310,9 @@ def test_bad_usage(run, game, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     (tmp_path / "a file").write_text("")
+    for name in ("x", "y"):
+        if f"in/{name}.npy" in arguments:
+            shutil.copy(game / "1_toy16.npy", tmp_path / "in" / f"{name}.npy")
     code, out, err = run(*arguments)
     assert (code, out) == (2, "")
     assert err.startswith("error: ")
