@@ -39,22 +39,18 @@ HALVES = ("--halves", "0-0:12,0:12-0:24")
 
 
 @pytest.fixture(scope="module")
-def playwright() -> Iterator[Any]:
-    with sync_api.sync_playwright() as started:
+def chromium() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield started
+        started.close()
 
 
 @pytest.fixture
-def browser(playwright, tmp_path) -> Iterator[Any]:
-    """A browser of its own, with an empty profile."""
-    context = playwright.chromium.launch_persistent_context(
-        tmp_path / "profile",
-        executable_path=CHROMIUM,
-        args=FLAGS,
-        viewport={"width": 1280, "height": 800},
-        accept_downloads=True,
-    )
-    context.set_default_timeout(20000)
+def browser(chromium) -> Iterator[Any]:
+    """A profile of its own, empty."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 800})
+    context.set_default_timeout(60000)
     yield context
     context.close()
 
@@ -86,7 +82,7 @@ def _open(browser: Any, address: str) -> Any:
     return page
 
 
-def _wait(page: Any, condition: str, seconds: float = 30) -> None:
+def _wait(page: Any, condition: str, seconds: float = 60) -> None:
     """Waits until an expression is true. Playwright's own way is against the page's policy."""
     until = time.monotonic() + seconds
     while not page.evaluate(condition):
