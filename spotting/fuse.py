@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 from spotting.base import cli
 from spotting.base.errors import InputError
 from spotting.base.files import read_object, write_json_atomic
+from spotting.base.logs import log
 from spotting.base.text_table import text_table
 from spotting.data.annotations import read_events
 from spotting.data.dataset import Dataset, describe_dataset
@@ -104,9 +105,13 @@ def fuse(
     truth = make_truths(valid.halves, classes)
     start = Suppression(nms, (_START[nms],))
 
-    def score(logits: Sequence[np.ndarray], displacement: Sequence[np.ndarray]) -> float:
+    def score(
+        logits: Sequence[np.ndarray],
+        displacement: Sequence[np.ndarray],
+        suppression: Suppression = start,
+    ) -> float:
         confidence = [fusion.confidences(half) for half in logits]
-        return windows.average_map(confidence, displacement, truth, rate, start, measure).map
+        return windows.average_map(confidence, displacement, truth, rate, suppression, measure).map
 
     alone = [score(*each) for each in zip(valid.logits, valid.displacement, strict=True)]
     leader = int(np.argmax(alone))
@@ -115,16 +120,38 @@ def fuse(
     )
     chosen = start.windows
     if tuning != "keep":
-        fused = [fusion.confidences(half) for half in fusion.average(valid.logits, weights)]
+        averaged = [fusion.confidences(half) for half in fusion.average(valid.logits, weights)]
         scores = windows.score_windows(
-            fused, valid.displacement[leader], truth, rate, nms, candidates, measure
+            averaged, valid.displacement[leader], truth, rate, nms, candidates, measure
         )
         one_for_all = (windows.choose_common(scores, candidates),)
         per_class = windows.choose_per_class(scores, candidates)
         chosen = one_for_all if tuning == "common" else per_class
+    suppression = Suppression(nms, chosen)
+
+    # Each run as it is, its own suppression included, is a candidate, too.
+    own = [read_suppression(member.config, len(classes)) for member in members]
+    as_they_are = [
+        score(logits, displacement, with_own)
+        for logits, displacement, with_own in zip(
+            valid.logits, valid.displacement, own, strict=True
+        )
+    ]
+    best = int(np.argmax(as_they_are))
+    fused = fusion.average(valid.logits, weights)
+    if as_they_are[best] > score(fused, valid.displacement[leader], suppression):
+        log(
+            f"nothing helped: on the validation split no average and no window tried gives a "
+            f"better {measure} average-mAP than {paths[best]} as it is, which is taken"
+        )
+        leader, suppression, weights = best, own[best], np.eye(len(members))[best]
 
     config = finest.config.copy_and_resolve_references()
-    config.postprocessing.update(nms=nms, window=chosen)
+    config.postprocessing.update(
+        nms=suppression.kind,
+        window=suppression.windows,
+        soft_threshold=suppression.threshold,
+    )
     config.paper_row = ""
     config.fusion = {
         "runs": [str(path) for path in paths],

@@ -1,5 +1,6 @@
 """A trained run as one object, features in and spots out: `from spotting import Spotter`."""
 
+import numbers
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -42,6 +43,9 @@ class Spotter:
     >>> spotter = Spotter.load("runs/matches")
     >>> features = np.load("1_features.npy")  # [frames, spotter.feature_dim]
     >>> spots = spotter.spot(features, threshold="auto")
+
+    A `Spot` is a named tuple: `pandas.DataFrame(spots)` is a table of them, and `spot._asdict()` a
+    dictionary.
 
     Without a threshold it returns all that non-maximum suppression leaves, down to confidence 0:
 
@@ -139,6 +143,27 @@ class Spotter:
             for spot in make_predictions(scores, 1, self.classes, rate)
         ]
 
+    def score(self, features: ArrayLike) -> np.ndarray:
+        """Confidences of every frame and class of one half, before votes and suppression.
+
+        Args:
+          features: as for `spot`.
+
+        Returns:
+          float32 [N', K] in [0, 1], in the order of `classes`; N' frames at the rate that the
+          models see, which is `frame_rate` unless the run's config resamples.
+
+        Raises:
+          InputError: as `spot`, of the features.
+        """
+        return self._outputs(self._run.confidence, self._transformed(self._checked(features)))
+
+    def __repr__(self) -> str:
+        return (
+            f"<Spotter of {self.workdir}: {len(self.classes)} classes of {self.data}, from "
+            f"{self.features} [frames, {self.feature_dim}] at {self.frame_rate:g} a second>"
+        )
+
     def spot_many(
         self, halves: Iterable[ArrayLike], threshold: float | Literal["auto"] = 0.0
     ) -> list[list[Spot]]:
@@ -152,10 +177,14 @@ class Spotter:
           threshold: see `spot`.
 
         Raises:
-          InputError: there are no thresholds to take.
+          InputError: it is neither of both, or there are no thresholds to take.
         """
         if threshold != "auto":
-            return np.full(len(self.classes), threshold)
+            if not isinstance(threshold, numbers.Real) or not 0 <= threshold <= 1:
+                raise InputError(
+                    f"threshold is {threshold!r}; it must be a confidence from 0 to 1, or 'auto'"
+                )
+            return np.full(len(self.classes), float(threshold))
         if self.thresholds is None:
             raise InputError(
                 f"{self.workdir}: no {THRESHOLDS}, which a run with a validation split has; "
@@ -177,6 +206,11 @@ class Spotter:
 
     def _checked(self, features: ArrayLike) -> np.ndarray:
         features = np.asanyarray(features)
+        if not np.issubdtype(features.dtype, np.number):
+            raise InputError(
+                f"features of type {features.dtype}, not numbers; give the array, as np.load reads "
+                "it from the file"
+            )
         if features.dtype not in (np.float16, np.float32):
             features = features.astype(np.float32)
         if features.ndim != 2 or not len(features):

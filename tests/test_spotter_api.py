@@ -108,7 +108,7 @@ def test_suppression(spotter, tiny_run):
     assert len(soft) > len(spotter.spot(features))
     with pytest.raises(InputError, match="2 NMS windows for the 3 classes"):
         Spotter.load(tiny_run, window=(1, 2))
-    with pytest.raises(InputError, match="'hard' or 'soft'"):
+    with pytest.raises(InputError, match="'hard', 'half_open' or 'soft'"):
         Spotter.load(tiny_run, nms="medium")
 
 
@@ -216,3 +216,28 @@ def test_a_run_s_own_windows_must_fit_its_classes(tiny_run, tmp_path):
     (folder / "config.json").write_text(json.dumps(values))
     with pytest.raises(InputError, match="2 NMS windows for the 3 classes"):
         Spotter.load(folder)
+
+
+@pytest.mark.parametrize("threshold", [2, -0.1, float("nan"), "best", None])
+def test_a_threshold_that_is_none_is_named(spotter, threshold):
+    with pytest.raises(InputError, match="a confidence from 0 to 1, or 'auto'"):
+        spotter.spot(_features(40), threshold)
+
+
+def test_a_file_s_name_is_no_array(spotter):
+    with pytest.raises(InputError, match="not numbers; give the array"):
+        spotter.spot("foo.npy")
+
+
+def test_scores_of_every_frame(spotter):
+    scores = spotter.score(_features(40))
+    assert scores.shape == (40, len(spotter.classes))
+    assert 0 <= scores.min() <= scores.max() <= 1
+    spots = spotter.spot(_features(40))
+    assert max(spot.confidence for spot in spots) == pytest.approx(scores.max(), abs=1e-6)
+
+
+def test_says_what_it_is(spotter):
+    assert repr(spotter).startswith(f"<Spotter of {spotter.workdir}: 3 classes of tiny, from toy16")
+    assert {"Spot", "Spotter"} <= {*dir(spotting)}
+    assert spotter.spot(_features(40))[0]._asdict().keys() == {"seconds", "label", "confidence"}

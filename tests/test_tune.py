@@ -244,3 +244,15 @@ def test_what_cannot_be_fused(tiny_run, tmp_path):
     shutil.copy(tiny_run / "metrics.json", tmp_path / "bare")
     with pytest.raises(InputError, match=r"valid\.npz: not there"):
         fuse.fuse([tmp_path / "bare"], tmp_path / "out")
+
+
+def test_fusing_is_never_worse_than_the_best_run(tiny_run, second_run, tmp_path, capsys):
+    """Nothing that is tried, here one window that merges everything, is better than a run."""
+    output = tmp_path / "fused"
+    result = fuse.fuse([second_run, tiny_run], output, "hard", "common", "loose", [1000.0])
+    assert "nothing helped: on the validation split" in capsys.readouterr().err
+    alone = json.loads((tiny_run / "metrics.json").read_text())["valid"]["with_displacement"]
+    assert result["valid"]["with_displacement"]["loose"] >= alone["loose"] - 0.05
+    config = runs_config.load_config(output)
+    assert sorted(config.fusion.weights) == [0.0, 1.0]
+    assert tuple(config.postprocessing.window) == (20.0,)
