@@ -37,9 +37,13 @@ def write_video(
     pitch[:, (np.arange(width) // 20) % 2 == 0] = (50, 120, 65)
     pitch[[10, -11], 12:-12] = pitch[:, width // 2] = 235
     options = {"movflags": "faststart"} if path.suffix == ".mp4" else {}
-    x264 = {"profile": "baseline", "preset": "ultrafast"} if pixels == "yuv420p" else {}
+    fast = {
+        "libx264": {"profile": "baseline", "preset": "ultrafast"} if pixels == "yuv420p" else {},
+        "libx265": {"preset": "ultrafast", "x265-params": "log-level=none"},
+        "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8"},
+    }
     with av.open(str(path), "w", options=options) as container:
-        stream = container.add_stream(codec, RATE, options=x264 if codec == "libx264" else {})
+        stream = container.add_stream(codec, RATE, options=fast[codec])
         stream.width, stream.height = SIZE
         stream.pix_fmt, stream.gop_size = pixels, 2 * RATE
         audio = container.add_stream("aac", 48000) if sound else None

@@ -26,7 +26,7 @@ from spotting.reporting.clips import CLIPS_FOLDER, write_clips
 from spotting.reporting.review import page
 from spotting.reporting.review.store import Conflict, Store
 
-PEN_SECONDS = 12.0
+PEN_SECONDS = 30.0
 """After so long without a word from the window that holds the pen another one may take it."""
 
 _LOOPBACK = {"127.0.0.1", "localhost", "[::1]"}
