@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from spotting.spotter import Spot, Spotter
+    from spotting.spotter import Spot, Spotter, VideoSpot
 
-__all__ = ["Spot", "Spotter"]
+__all__ = ["Spot", "Spotter", "VideoSpot"]
 
 
 def __getattr__(name: str) -> Any:

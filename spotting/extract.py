@@ -24,16 +24,13 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from spotting.base import cli
 from spotting.base.errors import InputError
 
 if TYPE_CHECKING:
-    from spotting.video import Game, HalfRecord, Progress
-
-SUFFIXES = (".mkv", ".mp4", ".ts", ".mov", ".avi", ".m4v", ".mpg", ".mpeg", ".webm", ".mts")
-"""Of the files that are videos when a folder is given."""
+    from spotting.video import Game
 
 _TERMINATED = 143
 
@@ -71,8 +68,16 @@ def extract(arguments: Namespace) -> int:
     """Extracts features as the command line says; returns the exit status."""
     from spotting import video
     from spotting.base.logs import ProgressLine, log
+    from spotting.video.games import describe_progress, describe_record, find_games
 
-    games = find_games(arguments)
+    games = find_games(
+        arguments.video or (),
+        arguments.output,
+        arguments.name,
+        arguments.halves or "",
+        arguments.game or "",
+        arguments.list,
+    )
     options = video.Options(
         rule=arguments.rule,
         dtype=arguments.dtype,
@@ -115,136 +120,12 @@ def extract(arguments: Namespace) -> int:
     return int(failed > 0)
 
 
-def find_games(arguments: Namespace) -> list["Game"]:
-    """The games that a command line names, in the order of their folders.
-
-    Raises:
-      InputError: no videos, some that are not there, or two for the same half.
-    """
-    from spotting.video import Game, Half, parse_halves
-    from spotting.video.halves import half_of_file
-
-    entries = [
-        _Entry(path, root)
-        for text in arguments.video or ()
-        for path, root in _expand(text, arguments.name)
-    ]
-    if arguments.list:
-        entries += _read_list(arguments.list)
-    if not entries:
-        raise InputError("no videos: give --video=PATH or --list=FILE; see --help")
-    if len(entries) > 1 and (arguments.halves or arguments.game):
-        raise InputError(
-            "--halves and --game are for a single video; --list=FILE gives them for many"
-        )
-    found: dict[str, dict[int, Path]] = {}
-    places: dict[str, tuple[Path, tuple[Half, ...]]] = {}
-    for path, root, halves_text, name in entries:
-        halves_text, name = halves_text or arguments.halves or "", name or arguments.game or ""
-        number = None if halves_text else half_of_file(path)
-        if number is None:
-            name = name or _relative(path.with_suffix(""), root)
-            if name in places or name in found:
-                raise InputError(f"{path}: there is another video of the game {name}")
-            halves = parse_halves(halves_text) if halves_text else (Half(1),)
-            places[name] = (path, halves)
-            continue
-        name = name or _relative(path.resolve().parent, root and root.resolve())
-        in_game = found.setdefault(name, {})
-        if number in in_game or name in places:
-            other = in_game.get(number, path)
-            raise InputError(
-                f"{path}: half {number} of {name} is in {other.name}, too; choose with "
-                "--name='*_224p.mkv'"
-            )
-        in_game[number] = path
-    games = [Game(arguments.output / name, (entry,)) for name, entry in places.items()]
-    for name, files in found.items():
-        videos = tuple((path, (Half(number),)) for number, path in sorted(files.items()))
-        games.append(Game(arguments.output / name, videos))
-    return sorted(games, key=lambda game: game.folder)
-
-
 def take_shard(games: Sequence["Game"], text: str) -> list["Game"]:
     """Every Nth game from number I on, of --shard=I/N; InputError if that is no shard."""
     first, slash, count = text.partition("/")
     if not (slash and first.isdecimal() and count.isdecimal() and int(first) < int(count)):
         raise InputError(f"--shard={text}: write I/N with I from 0 to N-1, e.g. 0/8")
     return list(games[int(first) :: int(count)])
-
-
-def describe_progress(state: "Progress") -> str:
-    """How far an extraction is, in one line."""
-    from spotting.base.logs import duration
-    from spotting.video import FRAME_RATE
-
-    text = f"extracting: game {min(state.games_done + 1, state.games)}/{state.games}, "
-    text += f"{state.rows_done:,}/{state.rows:,} rows"
-    if speed := state.rows_per_second:
-        text += f", {speed:.1f} frames/s ({speed / FRAME_RATE:.1f} times as fast as played)"
-        text += f", {duration((state.rows - state.rows_done) / speed)} left"
-        if state.games_planned < state.games:
-            text += f" for the {state.games_planned} games looked at"
-    return text
-
-
-def describe_record(folder: Path, record: "HalfRecord") -> str:
-    """What became of a half, in one line."""
-    from spotting.video.decoding import clock
-
-    return (
-        f"{folder / record.file}: {record.rows:,} rows of {record.dim}, from {record.video} "
-        f"{clock(record.start)} to {clock(record.end)}"
-    )
-
-
-class _Entry(NamedTuple):
-    """A video that was asked for, and the folder in which it was found."""
-
-    path: Path
-    root: Path | None = None
-    halves: str = ""
-    game: str = ""
-
-
-def _expand(text: str, pattern: str) -> list[tuple[Path, Path | None]]:
-    """The videos below a folder, with that folder; or the one file."""
-    path = Path(text)
-    if not path.is_dir():
-        if not path.exists():
-            raise InputError(f"{path}: no such video")
-        return [(path, None)]
-    files = sorted(
-        file
-        for file in path.rglob(pattern)
-        if file.is_file() and file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
-    )
-    if not files:
-        raise InputError(f"{path}: no videos in it that are named {pattern}")
-    return [(file, path) for file in files]
-
-
-def _read_list(path: Path) -> list[_Entry]:
-    entries = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if not line.strip() or line.startswith("#"):
-            continue
-        fields = [field.strip() for field in line.split("\t")]
-        if len(fields) > 3:
-            raise InputError(f"{path}: line {number}: more than VIDEO, HALVES and GAME")
-        video = path.parent / fields[0]
-        if not video.is_file():
-            raise InputError(f"{path}: line {number}: {video}: no such video")
-        fields += [""] * (3 - len(fields))
-        entries.append(_Entry(video, None, fields[1], fields[2]))
-    return entries
-
-
-def _relative(path: Path, root: Path | None) -> str:
-    """A game's name: its path below the folder that was given, or its own name."""
-    if root is not None and path != root and path.is_relative_to(root):
-        return path.relative_to(root).as_posix()
-    return path.name
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

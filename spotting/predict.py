@@ -2,14 +2,19 @@
 
   python -m spotting.predict --workdir=runs/unet_resnet_pca --features=MATCHES --output=spots
 
+  python -m spotting.predict --workdir=RUN --video=match.mkv --output=spots \\
+      --halves=0:05:12-0:51:40,1:07:03-1:55:00
+
 MATCHES is a folder, searched at any depth for feature files of the kind that the run was trained
 on, or one .npy file of any name; there may be several. A game is called by its files' folder,
 relative to MATCHES; a file's half is the leading 1_ to 4_ of its name (3 and 4 are extra time),
-else 1.
+else 1. Of videos, the features that the run takes are extracted first, into <output>/features,
+where they are kept; videos are called as `extract` calls them.
 
 Writes to --output
   <game>/results_spotting.json   the spots in SoccerNet's format
-  spots.csv                      all games in one table: game,half,time,seconds,class,confidence
+  spots.csv                      all games in one table: game,half,time,seconds,class,confidence,
+                                 video_seconds (where `extract` has seen the video)
   timeline.html                  the spots of every half on a time axis, to look at
   submission.zip                 with --zip: for SoccerNet's challenge server and its evaluator
   <game>/sportscode.xml, chapters.vtt, osl.json, events.csv
@@ -75,7 +80,9 @@ if TYPE_CHECKING:
 
 CSV_FILE, TIMELINE_FILE, ZIP_FILE = "spots.csv", "timeline.html", "submission.zip"
 RECORD_FILE = "predict.json"
-CSV_HEADER = ("game", "half", "time", "seconds", "class", "confidence")
+FEATURES_FOLDER = "features"
+"""Within --output: what was extracted of --video."""
+CSV_HEADER = ("game", "half", "time", "seconds", "class", "confidence", "video_seconds")
 
 # A half of a match at another frame rate than its own would last as long as none does.
 _SOCCER_MINUTES = (30, 80)
@@ -190,21 +197,31 @@ def main() -> int:
     arguments = _parse()
     for path in arguments.features:
         _check_features(path)
+    for path in arguments.video:
+        if not path.exists():
+            raise InputError(f"{path}: no such video")
     # JAX takes a second, which --help and a mistyped flag need not wait for.
     from spotting import Spotter
     from spotting.base.logs import ProgressLine, duration, log
 
     spotter = Spotter.load(arguments.workdir, arguments.nms, arguments.window)
-    games = find(arguments.features, spotter.features)
+    spotter.floor(arguments.threshold)  # Not there? Better said now than for each game.
+    failed = 0
+    if arguments.video:
+        spotter.check_extractable()
+        _check_options(arguments)
+        games, failed = _extract(arguments, spotter)
+    else:
+        games = find(arguments.features, spotter.features)
     record = _open_record(arguments)
     _check_output(arguments, games, record)
-    spotter.floor(arguments.threshold)  # Not there? Better said now than for each game.
     for warning in odd_lengths(games, spotter.frame_rate, spotter.data == SOCCERNET_V2):
         log(f"warning: {warning}")
 
     line, began = ProgressLine(), time.monotonic()
     spotted: list[SpottedGame] = []
-    kept = dropped = failed = 0
+    kept = dropped = 0
+    total = len(games) + failed
     for count, game in enumerate(games):
         finished = record.finished(game)
         if finished:
@@ -248,14 +265,41 @@ def main() -> int:
             write_zip(arguments.output / ZIP_FILE, arguments.output, spotted)
         took = duration(time.monotonic() - began)
         before = f", {kept} of them before" if kept else ""
-        line.show(f"{num_spotted} of {len(games)} games spotted in {took}{before}", final=True)
+        line.show(f"{num_spotted} of {total} games spotted in {took}{before}", final=True)
         print(arguments.output / CSV_FILE)
         print(arguments.output / TIMELINE_FILE)
         if arguments.zip:
             print(arguments.output / ZIP_FILE)
     if failed:
-        log(f"error: {failed} of {len(games)} games failed, see above")
+        log(f"error: {failed} of {total} games failed, see above")
     return 1 if failed else 0
+
+
+def _extract(arguments: Namespace, spotter: "Spotter") -> tuple[list[Game], int]:
+    """Extracts the features of videos; returns the games, and how many failed."""
+    from spotting import video
+    from spotting.base.logs import ProgressLine, log
+    from spotting.video.games import describe_progress, find_games
+
+    root = arguments.output / FEATURES_FOLDER
+    videos = find_games(map(str, arguments.video), root, halves=arguments.halves or "")
+    network = spotter.load_feature_network(arguments.weights, arguments.pca, log)
+    options = video.Options(overwrite=arguments.overwrite)
+    line, games, failed = ProgressLine(), [], 0
+    for result in video.extract_games(
+        videos, network, options, log, lambda state: line.show(describe_progress(state))
+    ):
+        folder = result.game.folder
+        if result.error is not None:
+            if len(videos) == 1:
+                raise result.error
+            log(f"error: {result.error}")
+            failed += 1
+            continue
+        halves = {record.half: folder / record.file for record in result.records}
+        name = unicodedata.normalize("NFC", folder.relative_to(root).as_posix())
+        games.append(Game(name, dict(sorted(halves.items()))))
+    return sorted(games), failed
 
 
 def _check_features(path: Path) -> None:
@@ -344,10 +388,15 @@ def write_csv(path: Path, folder: Path, games: Sequence[SpottedGame]) -> None:
         table = csv.writer(text, lineterminator="\n")
         table.writerow(CSV_HEADER)
         for game in games:
+            places = read_places(folder / game.name)
             for spot in read_results(folder / game.name / RESULTS_FILE):
+                place = places.get(spot.half)
+                in_video = f"{place.start + spot.position:.3f}" if place else ""
                 clock, seconds = timing.clock(spot.position), f"{spot.position:.3f}"
                 confidence = f"{spot.confidence:.6f}"
-                table.writerow((game.name, spot.half, clock, seconds, spot.label, confidence))
+                table.writerow(
+                    (game.name, spot.half, clock, seconds, spot.label, confidence, in_video)
+                )
         text.detach()
 
 
@@ -362,8 +411,21 @@ def _parse() -> Namespace:
     parser = cli.Parser("python -m spotting.predict", __doc__)
     parser.add_argument("--workdir", type=Path, required=True, metavar="DIR", help="the run")
     parser.add_argument(
-        "--features", type=Path, nargs="+", action="extend", required=True, metavar="FILE_OR_FOLDER"
+        "--features", type=Path, nargs="+", action="extend", default=[], metavar="FILE_OR_FOLDER"
     )
+    parser.add_argument(
+        "--video",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE_OR_FOLDER",
+        help="instead of --features: extract them of videos; may be given several times",
+    )
+    parser.add_argument(
+        "--halves", metavar="START-END,...", help="places of the halves in a single video"
+    )
+    parser.add_argument("--weights", metavar="FILE", help="of --video, as extract's")
+    parser.add_argument("--pca", metavar="PATH", help="of --video, as extract's")
     parser.add_argument("more_features", type=Path, nargs="*", help=SUPPRESS)
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
     parser.add_argument(
@@ -406,7 +468,13 @@ def _parse() -> Namespace:
     parser.add_argument("--overwrite", action="store_true", help="replace what --output has")
     # Intermixed, so that --features=A B means what it looks like.
     arguments = parser.parse_intermixed_args()
-    arguments.features += arguments.more_features
+    more = arguments.video if arguments.video and not arguments.features else arguments.features
+    more += arguments.more_features
+    if bool(arguments.features) == bool(arguments.video):
+        raise InputError("give either --features=MATCHES or --video=FILE; see --help")
+    for name in ("halves", "weights", "pca"):
+        if getattr(arguments, name) and not arguments.video:
+            raise InputError(f"--{name} belongs to --video")
     return arguments
 
 
@@ -458,10 +526,19 @@ def _single(path: Path) -> FeatureFile:
     return FeatureFile(path.resolve().parent.name, int(number), path)
 
 
-def _check_output(arguments: Namespace, games: Sequence[Game], record: Record) -> None:
-    """Raises InputError where results cannot be written, or would replace others."""
+def _check_options(arguments: Namespace) -> None:
+    """Raises InputError for options that do not go together, or an output of no use."""
     if arguments.clips and arguments.threshold == 0:
         raise InputError("--clips needs --threshold=auto or a number: without it all spots count")
+    output = arguments.output
+    parent = next(p for p in (output, *output.absolute().parents) if p.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise InputError(f"{output}: nothing can be written there; choose another --output")
+
+
+def _check_output(arguments: Namespace, games: Sequence[Game], record: Record) -> None:
+    """Raises InputError where results cannot be written, or would replace others."""
+    _check_options(arguments)
     for game in games if arguments.clips else ():
         for half, path in game.halves.items():
             place = read_places(path.parent).get(half)
@@ -476,9 +553,6 @@ def _check_output(arguments: Namespace, games: Sequence[Game], record: Record) -
     if there and not arguments.overwrite:
         more = f" and {len(there) - 1} more" if len(there) > 1 else ""
         raise InputError(f"{output / there[0]}{more}: there already; --overwrite replaces it")
-    parent = next(p for p in (output, *output.absolute().parents) if p.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise InputError(f"{output}: nothing can be written there; choose another --output")
 
 
 def _spot(

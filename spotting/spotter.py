@@ -2,7 +2,8 @@
 
 import numbers
 import os
-from collections.abc import Iterable, Mapping
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -23,6 +24,14 @@ from spotting.runs.layout import THRESHOLDS
 from spotting.runs.setup import read_suppression
 from spotting.runs.systems import find_system, read_values
 from spotting.runs.trained import Model, TrainedRun, load_run
+from spotting.video import (
+    FeatureNetwork,
+    Half,
+    extract_video,
+    load_network,
+    parse_halves,
+)
+from spotting.video.network import find_feature_set
 
 _WINDOWS = {"hard": 20.0, "half_open": 20.0, "soft": 4.0}
 
@@ -33,6 +42,15 @@ class Spot(NamedTuple):
     seconds: float
     label: str
     confidence: float
+
+
+class VideoSpot(NamedTuple):
+    """A `Spot` of a video: `video_seconds` counts from the video's first picture."""
+
+    seconds: float
+    label: str
+    confidence: float
+    video_seconds: float
 
 
 class Spotter:
@@ -169,6 +187,64 @@ class Spotter:
     ) -> list[list[Spot]]:
         """Spots the actions of many halves, of any lengths; a generator keeps one in memory."""
         return [self.spot(features, threshold) for features in halves]
+
+    def spot_video(
+        self,
+        path: str | os.PathLike,
+        halves: str | Sequence[Half] | None = None,
+        threshold: float | Literal["auto"] = 0.0,
+        network: FeatureNetwork | None = None,
+        folder: str | os.PathLike | None = None,
+    ) -> dict[int, list[VideoSpot]]:
+        """Spots the actions of a video: extracts the features that the run takes, then spots.
+
+        Args:
+          path: of the video.
+          halves: places of the halves in it, "0:05:12-0:51:40,1:07:03-1:55:00" or a list of `Half`;
+            the whole video is half 1 by default.
+          threshold: see `spot`.
+          network: of `load_feature_network`, to load it once for many videos.
+          folder: keeps the features there, for the next call; by default they are not kept.
+
+        Returns:
+          The spots of each half, by its number, as `spot` gives them.
+
+        Raises:
+          InputError: the run's features cannot be extracted, or the video or halves are at fault.
+        """
+        self.floor(threshold)
+        places = parse_halves(halves) if isinstance(halves, str) else halves or (Half(1),)
+        network = network or self.load_feature_network()
+        found = {}
+        with tempfile.TemporaryDirectory() as temporary:
+            target = Path(folder or temporary)
+            for record in extract_video(Path(path), network, target, places):
+                spots = self.spot(np.load(target / record.file, mmap_mode="r"), threshold)
+                found[record.half] = [
+                    VideoSpot(*spot, record.seconds(spot.seconds)) for spot in spots
+                ]
+        return dict(sorted(found.items()))
+
+    def check_extractable(self) -> None:
+        """InputError, in one line, if the run's features cannot be extracted from videos."""
+        try:
+            find_feature_set(self.features, self.feature_dim, self.frame_rate)
+        except InputError as error:
+            raise InputError(f"{self.workdir}: its features {error}") from error
+
+    def load_feature_network(
+        self,
+        weights: str | os.PathLike | None = None,
+        pca: str | os.PathLike | None = None,
+        log: Callable[[str], None] = lambda text: None,
+    ) -> FeatureNetwork:
+        """The network that extracts the run's features; arguments as `video.load_network`'s.
+
+        Raises:
+          InputError: the features cannot be extracted, or a file is missing or unsound.
+        """
+        self.check_extractable()
+        return load_network(self.features, weights, pca, log=log)
 
     def floor(self, threshold: float | Literal["auto"]) -> np.ndarray:
         """Least confidence of a spot of each class, [K].

@@ -14,12 +14,23 @@ from video_fixture import write_video
 
 from spotting import extract
 from spotting.base.errors import InputError
-from spotting.video import Half, Progress, read_records
+from spotting.video import Game, Half, Progress, games, read_records
 
 
 def arguments(**changes) -> Namespace:
     values = {"video": None, "list": None, "name": "*", "output": Path("out"), "game": None}
     return Namespace(**values | {"halves": None} | changes)
+
+
+def find(given: Namespace) -> list[Game]:
+    return games.find_games(
+        given.video or (),
+        given.output,
+        given.name,
+        given.halves or "",
+        given.game or "",
+        given.list,
+    )
 
 
 def tree(root: Path, *names: str) -> Path:
@@ -35,7 +46,7 @@ def found(given: Namespace) -> dict[str, list[tuple[str, int]]]:
         str(game.folder): [
             (path.name, half.number) for path, halves in game.videos for half in halves
         ]
-        for game in extract.find_games(given)
+        for game in find(given)
     }
 
 
@@ -63,14 +74,14 @@ def test_a_list(tmp_path):
     tree(tmp_path, "x/one.mkv", "x/two.mkv")
     path = tmp_path / "matches.txt"
     path.write_text("# comment\nx/one.mkv\t0:01-0:02,0:03-\n\nx/two.mkv\t\tcup/two\n")
-    games = {game.folder: game for game in extract.find_games(arguments(list=path))}
-    assert games[Path("out/one")].videos == (
+    by_folder = {game.folder: game for game in find(arguments(list=path))}
+    assert by_folder[Path("out/one")].videos == (
         (tmp_path / "x/one.mkv", (Half(1, 1.0, 2.0), Half(2, 3.0))),
     )
-    assert games[Path("out/cup/two")].videos == ((tmp_path / "x/two.mkv", (Half(1),)),)
+    assert by_folder[Path("out/cup/two")].videos == ((tmp_path / "x/two.mkv", (Half(1),)),)
     path.write_text("x/three.mkv\n")
     with pytest.raises(InputError, match=r"line 1: .*no such video"):
-        extract.find_games(arguments(list=path))
+        find(arguments(list=path))
 
 
 @pytest.mark.parametrize(
@@ -84,32 +95,32 @@ def test_a_list(tmp_path):
 def test_nothing_to_do(changes, reason, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=reason):
-        extract.find_games(arguments(**changes))
+        find(arguments(**changes))
 
 
 def test_halves_of_many_videos(tmp_path):
     root = tree(tmp_path, "a.mkv", "b.mkv")
     with pytest.raises(InputError, match="--halves and --game are for a single video"):
-        extract.find_games(arguments(video=[str(root)], halves="0-1"))
+        find(arguments(video=[str(root)], halves="0-1"))
     tree(tmp_path, "more/a.mkv")
     with pytest.raises(InputError, match="another video of the game a"):
-        extract.find_games(arguments(video=[str(root / "a.mkv"), str(root / "more" / "a.mkv")]))
+        find(arguments(video=[str(root / "a.mkv"), str(root / "more" / "a.mkv")]))
 
 
 def test_shards_are_a_partition(tmp_path):
     root = tree(tmp_path, *(f"{i}{i}.mkv" for i in range(7)))
-    games = extract.find_games(arguments(video=[str(root)]))
-    shards = [extract.take_shard(games, f"{i}/3") for i in range(3)]
+    every = find(arguments(video=[str(root)]))
+    shards = [extract.take_shard(every, f"{i}/3") for i in range(3)]
     assert sorted(map(len, shards)) == [2, 2, 3]
-    assert sorted(game.folder for shard in shards for game in shard) == [g.folder for g in games]
+    assert sorted(game.folder for shard in shards for game in shard) == [g.folder for g in every]
     for text in ("3/3", "-1/3", "1", "a/b", "0/0"):
         with pytest.raises(InputError, match="--shard"):
-            extract.take_shard(games, text)
+            extract.take_shard(every, text)
 
 
 def test_progress():
     state = Progress(3, 1, 2, rows=200, rows_done=60, rows_computed=50, seconds=10.0)
-    text = extract.describe_progress(state)
+    text = games.describe_progress(state)
     assert "game 2/3, 60/200 rows, 5.0 frames/s" in text
     assert "0:28 left for the 2 games looked at" in text
 

@@ -65,7 +65,7 @@ def test_all_that_is_written(run, tiny_run, tiny_dataset, tmp_path):
     assert _files(output) == sorted([*written, *tables])
 
     table = _table(output)
-    assert list(table[0]) == ["game", "half", "time", "seconds", "class", "confidence"]
+    assert list(table[0]) == list(predict.CSV_HEADER)
     assert list(dict.fromkeys(row["game"] for row in table)) == sorted(GAMES)
     rows = [row for row in table if row["game"] == GAME]
     spots = read_results(output / GAME / RESULTS)

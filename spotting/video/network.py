@@ -42,6 +42,26 @@ FEATURES = {
 }
 
 
+def find_feature_set(features: str, dim: int, frame_rate: float) -> FeatureSet:
+    """The feature set of that name, for those who need features of that kind.
+
+    Raises:
+      InputError: they cannot be extracted here.
+    """
+    found = FEATURES.get(features)
+    if found is None:
+        raise InputError(
+            f"{features} cannot be extracted from videos, only {', '.join(FEATURES)}; make feature "
+            "files with their own program, and give these"
+        )
+    if (dim, frame_rate) != (found.dim, FRAME_RATE):
+        raise InputError(
+            f"{features} of {dim} values at {frame_rate:g} frames per second cannot be extracted "
+            f"from videos, only {found.dim} at {FRAME_RATE:g}"
+        )
+    return found
+
+
 @dataclasses.dataclass(frozen=True)
 class NetworkDetails:
     """What made the features; goes into extraction.json.
