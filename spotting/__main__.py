@@ -13,6 +13,7 @@ COMMANDS = (
     "report",
     "evaluate",
     "predict",
+    "live",
     "extract",
     "review",
     "annotate",

@@ -16,7 +16,8 @@ from spotting.base.files import read_object
 from spotting.data import transforms
 from spotting.data.annotations import make_predictions
 from spotting.data.checks import find_nonfinite
-from spotting.inference.chunks import spot_half
+from spotting.inference.chunks import spot_half, spot_segments
+from spotting.inference.live import ChunkModel, LiveSettings, LiveSpot, LiveSpotter
 from spotting.inference.nms import NO_SPOT
 from spotting.inference.postprocessing import Suppression, score_map
 from spotting.runs.config import read_transform
@@ -147,7 +148,7 @@ class Spotter:
             are no thresholds to take.
         """
         floor = self.floor(threshold)
-        features = self._transformed(self._checked(features))
+        features = self._transformed(self.checked(features))
         rate = self._run.dataset.frame_rate
         confidence = self._outputs(self._run.confidence, features)
         displacement = None
@@ -174,7 +175,7 @@ class Spotter:
         Raises:
           InputError: as `spot`, of the features.
         """
-        return self._outputs(self._run.confidence, self._transformed(self._checked(features)))
+        return self._outputs(self._run.confidence, self._transformed(self.checked(features)))
 
     def __repr__(self) -> str:
         return (
@@ -246,6 +247,61 @@ class Spotter:
         self.check_extractable()
         return load_network(self.features, weights, pca, log=log)
 
+    def stream(
+        self,
+        delay: float | None = None,
+        threshold: float | Literal["auto"] = 0.0,
+        step: float = 2.0,
+    ) -> "Stream":
+        """Spots a half while its features are coming in.
+
+        Args:
+          delay: seconds after which a spot is given at the latest. From `Stream.exact_delay` on, or
+            with None, spots wait for all that has a say in them, and are those of `spot`; with less
+            they follow from what has come in by then.
+          threshold: see `spot`.
+          step: seconds between two runs of the networks.
+
+        Raises:
+          InputError: a delay shorter than a step, or a run that can only spot whole halves.
+        """
+        run = self._run
+        if find_system(run.config) or read_transform(run.config).changes:
+            raise InputError(
+                f"{self.workdir}: of another system, or on transformed features, which can only "
+                "spot whole halves; live spotting is for the paper's own"
+            )
+        rate, frames = run.dataset.frame_rate, run.chunk_frames
+        radius = timing.frames(run.config.anchors.displacement_radius, rate)
+        inference = run.config.inference
+        least = timing.whole_frames(step, rate)
+        waits = None if delay is None else timing.whole_frames(delay, rate)
+        if least < 1 or (waits is not None and waits < least):
+            raise InputError(f"a delay of {delay} s with steps of {step} s; it is at least a step")
+        settings = LiveSettings(
+            frames,
+            timing.border_frames(inference.border, inference.min_kept, rate, frames),
+            rate,
+            radius if run.displacement else 0.0,
+            self._suppression,
+            self.floor(threshold),
+            waits,
+            least,
+        )
+        displacement = self._chunk_model(run.displacement) if run.displacement else None
+        live = LiveSpotter(settings, self._chunk_model(run.confidence), displacement)
+        return Stream(self, live, settings.exact_delay / rate)
+
+    def _chunk_model(self, model: Model) -> ChunkModel:
+        frames = self._run.chunk_frames
+        start, every = np.zeros((1, 1), np.int32), np.arange(frames, dtype=np.int32)[None]
+
+        def predict(chunk: np.ndarray) -> np.ndarray:
+            outputs = spot_segments(model.network, model.params, chunk[None], start, every, frames)
+            return np.asarray(outputs[0])
+
+        return predict
+
     def floor(self, threshold: float | Literal["auto"]) -> np.ndarray:
         """Least confidence of a spot of each class, [K].
 
@@ -280,7 +336,8 @@ class Spotter:
             model.network, model.params, features, chunk_frames, border, setting.segment_chunks
         )
 
-    def _checked(self, features: ArrayLike) -> np.ndarray:
+    def checked(self, features: ArrayLike) -> np.ndarray:
+        """[N, P] float features as the models take them; InputError if they are none."""
         features = np.asanyarray(features)
         if not np.issubdtype(features.dtype, np.number):
             raise InputError(
@@ -311,6 +368,48 @@ class Spotter:
             return features  # Perhaps memory-mapped; the transform would read it all.
         rates = run.source.frame_rate, run.dataset.frame_rate
         return transforms.apply_transform([features], rates[:1], rates[1], run.normalization)
+
+
+class Stream:
+    """A half that is coming in; made by `Spotter.stream`.
+
+    >>> stream = spotter.stream(delay=30)  # doctest: +SKIP
+    >>> for rows in source:  # doctest: +SKIP
+    ...     spots = stream.push(rows)
+    >>> spots = stream.finish()  # doctest: +SKIP
+
+    Attributes:
+      exact_delay: seconds of delay from which on spots are those of `Spotter.spot`.
+    """
+
+    def __init__(self, spotter: Spotter, live: LiveSpotter, exact_delay: float):
+        self._spotter, self._live, self.exact_delay = spotter, live, exact_delay
+
+    @property
+    def seconds(self) -> float:
+        """How much of the half has come in."""
+        return self._live.num_frames / self._spotter.frame_rate
+
+    def push(self, features: ArrayLike) -> list[Spot]:
+        """Takes frames [n, P]; returns the spots that became certain, in the order of time.
+
+        Raises:
+          InputError: the features are unfit, see `Spotter.spot`.
+        """
+        if not len(np.asanyarray(features)):
+            return []
+        return self._name(self._live.push(self._spotter.checked(features)))
+
+    def finish(self) -> list[Spot]:
+        """Ends the half; returns the spots that are left."""
+        return self._name(self._live.finish())
+
+    def _name(self, spots: list[LiveSpot]) -> list[Spot]:
+        rate, classes = self._spotter.frame_rate, self._spotter.classes
+        return [
+            Spot(float(timing.position_ms(frame, rate)) / 1000, classes[label], confidence)
+            for frame, label, confidence in spots
+        ]
 
 
 def _read_thresholds(path: Path) -> dict[str, float] | None:

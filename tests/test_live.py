@@ -1,0 +1,162 @@
+"""Live spotting: the offline spots with the delay that it takes, within the delay with less."""
+
+import functools
+
+import numpy as np
+import pytest
+
+from spotting import Spotter, timing
+from spotting.base.errors import InputError
+from spotting.inference import live
+from spotting.inference.chunks import stitching
+from spotting.inference.live import LiveSettings, LiveSpotter
+from spotting.inference.nms import NO_SPOT, hard_nms, soft_nms
+from spotting.inference.postprocessing import Suppression, score_map
+
+T, BORDER, CLASSES, RADIUS = 24, 8, 3, 5.0
+SUPPRESSIONS = [
+    Suppression("hard", (6.0,)),
+    Suppression("hard", (4.0, 6.0, 9.0)),
+    Suppression("half_open", (7.0,)),
+    Suppression("soft", (2.5,), 1e-3),
+]
+
+
+def confidence(chunk):
+    """Depends on where in the chunk a frame is, as a network's outputs near borders do."""
+    mixed = np.roll(chunk, 1, axis=0) + 0.1 * np.arange(len(chunk))[:, None] + chunk.sum()
+    return (np.sin(97 * mixed) / 2 + 0.5).astype(np.float32)
+
+
+def displacement(chunk):
+    return np.cos(31 * (chunk + np.roll(chunk, 2, axis=0) + chunk.sum())).astype(np.float32)
+
+
+def offline(features, suppression, displaced=True):
+    """The offline result, by `stitching` and `score_map`."""
+    outputs = [np.zeros((len(features), CLASSES), np.float32) for _ in range(2)]
+    padded = np.pad(features, ((0, max(0, T - len(features))), (0, 0)))
+    for row in stitching(len(features), T, BORDER):
+        chunk = padded[row.chunk_start : row.chunk_start + T]
+        for result, model in zip(outputs, (confidence, displacement), strict=True):
+            kept = model(chunk)[row.output_start : row.output_end]
+            result[row.result_start : row.result_end] = kept
+    moves = RADIUS * outputs[1] if displaced else None
+    return score_map(outputs[0], moves, 2.0, suppression)
+
+
+def make(suppression, delay=None, floor=0.0, step=3, displaced=True):
+    floors = np.full(CLASSES, floor, np.float32)
+    radius = RADIUS if displaced else 0.0
+    settings = LiveSettings(T, BORDER, 2.0, radius, suppression, floors, delay, step)
+    return LiveSpotter(settings, confidence, displacement if displaced else None), settings
+
+
+def stream(spotter, features, size):
+    found, when = [], []
+    for start in range(0, len(features), size):
+        spots = spotter.push(features[start : start + size])
+        found += spots
+        when += [spotter.num_frames] * len(spots)
+    rest = spotter.finish()
+    return found + rest, when + [spotter.num_frames] * len(rest)
+
+
+def as_map(spots, count):
+    scores = np.full((count, CLASSES), NO_SPOT, np.float32)
+    for frame, label, value in spots:
+        assert scores[frame, label] == NO_SPOT
+        scores[frame, label] = value
+    return scores
+
+
+def noise(count, seed=0):
+    return np.random.default_rng(seed).normal(size=(count, CLASSES)).astype(np.float32)
+
+
+@pytest.mark.parametrize("suppression", SUPPRESSIONS, ids=lambda s: f"{s.kind}{len(s.windows)}")
+@pytest.mark.parametrize("count", [1, 7, T - 1, T, T + 1, 2 * T - 3, 150])
+def test_offline_is_stream(suppression, count):
+    features = noise(count)
+    expected = offline(features, suppression)
+    for size in (1, 4, count):
+        found, _ = stream(make(suppression)[0], features, size)
+        np.testing.assert_array_equal(as_map(found, count), expected)
+
+
+def test_offline_is_stream_without_displacement_and_above_a_threshold():
+    features = noise(200)
+    expected = offline(features, SUPPRESSIONS[0], displaced=False)
+    found, _ = stream(make(SUPPRESSIONS[0], displaced=False)[0], features, 5)
+    np.testing.assert_array_equal(as_map(found, 200), expected)
+    for suppression in SUPPRESSIONS:
+        expected = offline(features, suppression)
+        expected = np.where(expected >= 0.7, expected, NO_SPOT)
+        found, _ = stream(make(suppression, floor=0.7)[0], features, 5)
+        np.testing.assert_array_equal(as_map(found, 200), expected)
+
+
+@pytest.mark.parametrize("suppression", SUPPRESSIONS, ids=lambda s: f"{s.kind}{len(s.windows)}")
+@pytest.mark.parametrize("delay", [4, 12, 25])
+def test_a_spot_is_given_within_the_delay(suppression, delay):
+    features = noise(150)
+    spotter, settings = make(suppression, delay)
+    assert not settings.is_exact
+    found, when = stream(spotter, features, 1)
+    assert found
+    assert max(now - spot.frame for spot, now in zip(found, when, strict=True)) <= delay
+    again, _ = stream(make(suppression, delay)[0], features, 11)
+    assert sorted(again) == sorted(found)
+    as_map(found, 150)  # none twice
+    if suppression.kind == "hard":
+        for label, window in enumerate(settings.windows):
+            frames = sorted(spot.frame for spot in found if spot.label == label)
+            radius = timing.hard_nms_radius(window, 2.0)
+            assert min(np.diff(frames), default=radius + 1) > radius
+
+
+def test_memory_is_bounded():
+    spotter, settings = make(SUPPRESSIONS[0])
+    most = 0
+    for seed in range(40):
+        spotter.push(noise(50, seed))
+        most = max(most, spotter.num_kept)
+    assert most < 4 * (T + settings.exact_delay)
+
+
+def test_settle_is_nms():
+    scores = np.random.default_rng(1).random((400, 3)).round(2).astype(np.float32)
+    settings = functools.partial(
+        LiveSettings, T, BORDER, 2.0, RADIUS, floor=np.zeros(3, np.float32)
+    )
+    hard, _ = live.settle(scores, settings(suppression=SUPPRESSIONS[0]), is_open=False)
+    np.testing.assert_array_equal(hard.T, hard_nms(scores.T, 6))
+    soft, _ = live.settle(scores, settings(suppression=SUPPRESSIONS[3]), is_open=False)
+    np.testing.assert_array_equal(soft.T, soft_nms(scores.T, 5.0, 1e-3))
+
+
+def test_a_chain_waits_for_its_end():
+    settings = make(SUPPRESSIONS[0])[1]
+    climb = np.repeat(np.linspace(0.1, 0.9, 100, dtype=np.float32)[:, None], 3, axis=1)
+    kept, remaining = live.settle(climb, settings, is_open=True)
+    assert (kept == NO_SPOT).all()
+    np.testing.assert_array_equal(remaining, climb)
+
+
+def test_the_spotters_stream(tiny_run):
+    spotter = Spotter.load(tiny_run)
+    features = np.random.default_rng(2).normal(size=(170, 16)).astype(np.float32)
+    expected = spotter.spot(features, 0.1)
+    for size in (1, 30, 170):
+        opened = spotter.stream(threshold=0.1)
+        found = [s for i in range(0, 170, size) for s in opened.push(features[i : i + size])]
+        found = sorted(found + opened.finish(), key=lambda s: s.seconds)
+        order = {name: k for k, name in enumerate(spotter.classes)}
+        found.sort(key=lambda s: (s.seconds, order[s.label]))
+        assert found == expected
+    assert opened.seconds == 85
+    assert opened.push(features[:0]) == []
+    with pytest.raises(InputError, match="delay of 1 s with steps"):
+        spotter.stream(delay=1)
+    with pytest.raises(InputError, match="15 values a frame"):
+        spotter.stream().push(features[:, 1:])
