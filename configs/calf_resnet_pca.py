@@ -11,10 +11,10 @@ Data: SoccerNet-v2 with 1_ResNET_TF2_PCA512.npy and 2_ResNET_TF2_PCA512.npy.
 
 from ml_collections import ConfigDict
 
-from configs import systems
+from configs import common_systems
 
 
 def get_config(argument: str | None = None) -> ConfigDict:
-    config = systems.publish(systems.calf(), argument)
+    config = common_systems.publish(common_systems.calf(), argument)
     config.paper_row = "CALF ResNet+PCA"
     return config

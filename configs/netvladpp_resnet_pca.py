@@ -16,15 +16,15 @@ of the least.
 
 from ml_collections import ConfigDict
 
-from configs import systems
+from configs import common_systems
 
 
 def get_config(argument: str | None = None) -> ConfigDict:
     pools = ("netvlad", "netrvlad", "max", "avg", "netrvlad++", "max++", "avg++", "netvlad++")
     if argument in pools:
-        config = systems.netvlad(argument)
+        config = common_systems.netvlad(argument)
         config.paper_row = "NetVLAD++ ResNet+PCA" if argument == "netvlad++" else ""
         return config
-    config = systems.publish(systems.netvlad(), argument)
+    config = common_systems.publish(common_systems.netvlad(), argument)
     config.paper_row = "NetVLAD++ ResNet+PCA"
     return config

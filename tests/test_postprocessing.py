@@ -42,7 +42,7 @@ def test_soft_suppression_decays():
 
 
 def test_unfit_settings():
-    with pytest.raises(InputError, match="'hard' or 'soft'"):
+    with pytest.raises(InputError, match="'hard', 'half_open' or 'soft'"):
         Suppression("medium")
     with pytest.raises(InputError, match="must be > 0"):
         Suppression("hard", (0.0,))

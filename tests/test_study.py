@@ -44,7 +44,8 @@ def test_rows_are_the_papers():
         names = [row.paper_row for row in configs]
         assert len(set(names)) == len(names)
         ours = {row.name for row in rows if row.method.startswith("D") and "w/o" not in row.method}
-        assert set(names) == ours
+        compared = {"NetVLAD++ ResNet+PCA", "NetVLAD++ ResNet", "CALF ResNet+PCA"}
+        assert set(names) == (ours if module is table1 else ours | compared)
         assert {row.scale_note for row in configs} == {""}
 
 
@@ -125,7 +126,7 @@ def test_a_real_study_resumes(row_files, tiny_run, tmp_path, monkeypatch, capsys
     for kind in ("loose", "tight"):
         ours, its = (scores["test"]["with_displacement"][kind] for scores in (first, alone))
         assert ours == pytest.approx(its, abs=1e-3)
-    note = "2 of 1,000 epochs, 16 of 8,192 chunks an epoch, 2 of 5 seeds"
+    note = "2 of 5 seeds"  # Epochs and chunks are the row's own, and the data is not the paper's.
     assert json.loads((row / "seed_1" / "config.json").read_text())["scale_note"] == note
     title = (tmp_path / "study" / "report.md").read_text().splitlines()[0]
     assert title.endswith("(2 of 1,000 epochs, 16 of 8,192 chunks an epoch) (2 of 5 seeds)")

@@ -117,7 +117,7 @@ def find_config(file: str) -> Path:
 
 def shipped_names() -> list[str]:
     """Names that --config takes without a path."""
-    return sorted(path.stem for path in _SHIPPED.glob("*.py") if path.stem != "common")
+    return sorted(path.stem for path in _SHIPPED.glob("*.py") if not path.stem.startswith("common"))
 
 
 def _make_configs_importable() -> None:

@@ -37,7 +37,7 @@ def save_predictions(
 ) -> None:
     """Writes the predictions of a split's halves; displacements are 0 for a system without."""
     arrays = {}
-    moves = displacement or list(map(np.zeros_like, confidence))
+    moves = list(map(np.zeros_like, confidence)) if displacement is None else displacement
     for half, scores, shifts in zip(halves, confidence, moves, strict=True):
         arrays[f"{half.game}|{half.number}|confidence"] = scores
         arrays[f"{half.game}|{half.number}|displacement"] = shifts
