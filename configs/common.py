@@ -18,7 +18,7 @@ def get_config() -> ConfigDict:
     config.seeds = (0,)
     # How many of them train together in one program; 0: as many as the accelerator's memory holds.
     config.seeds_at_once = 0
-    # The paper's own, of a confidence and a displacement model; configs/systems.py has the others.
+    # The paper's own, of two models; configs/common_systems.py has the others.
     config.system = "anchors"
     # The row of the paper's tables that this reproduces, for reports.
     config.paper_row = ""

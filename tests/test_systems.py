@@ -11,7 +11,7 @@ import optax
 import pytest
 from conftest import CLASSES, FEATURE_DIM
 
-from configs import systems
+from configs import common_systems
 from spotting import Spotter, experiment, export
 from spotting.base.errors import InputError
 from spotting.data import resident, windows
@@ -27,16 +27,16 @@ RNG = np.random.default_rng(0)
 def tiny(name, root):
     """Each system at its smallest."""
     if name == "netvlad":
-        config = systems.netvlad("max++")
+        config = common_systems.netvlad("max++")
         config.netvlad.window = 4.0
         config.training.update(batch_size=32, epochs=4, validate_every=2)
     elif name == "calf":
-        config = systems.calf()
+        config = common_systems.calf()
         config.calf.update(chunk=24.0, receptive_field=8.0, capsules=2, detections=5)
         config.calf.valid_chunks = 8
         config.training.update(batch_size=8, chunks_per_epoch=20, epochs=4, validate_every=2)
     else:
-        config = systems.rmsnet_head()
+        config = common_systems.rmsnet_head()
         config.rmsnet.update(clip=4.0, widths=(8, 8, 8), taps=3, clips_per_class=20)
         config.training.update(batch_size=16, epochs=4, validate_every=2)
         config.confidence.learning_rate = 0.05
@@ -115,7 +115,7 @@ def test_an_interrupted_training_resumes(name, tiny_dataset, tmp_path):
 
 
 def test_published_peculiarities_are_fields(tiny_dataset, tmp_path):
-    config = systems.publish(tiny("calf", tiny_dataset), "published")
+    config = common_systems.publish(tiny("calf", tiny_dataset), "published")
     assert config.calf.overwrite_labels
     assert config.calf.misplaced_last
     assert config.postprocessing.nms == "half_open"

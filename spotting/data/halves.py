@@ -15,7 +15,6 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from spotting import timing
-from spotting.anchors import event_offsets
 from spotting.base.errors import InputError
 from spotting.data import checks
 from spotting.data.annotations import Event, read_events
@@ -260,6 +259,9 @@ def compute_offsets(
       number of events that were moved to the last frame of their half. Nobody need be told of
       those: `Problems.warnings` counts the events that are really after the end.
     """
+    # Most commands look for files here, and do without JAX.
+    from spotting.anchors import event_offsets
+
     offsets, moved = [], 0
     for half in halves:
         labels, moved_here = make_label_matrix(half, classes, frame_rate, source)
