@@ -153,7 +153,10 @@ def test_the_spotters_stream(tiny_run):
         found = sorted(found + opened.finish(), key=lambda s: s.seconds)
         order = {name: k for k, name in enumerate(spotter.classes)}
         found.sort(key=lambda s: (s.seconds, order[s.label]))
-        assert found == expected
+        assert [spot[:2] for spot in found] == [spot[:2] for spot in expected]
+        # One chunk at a time or many: the compiler's kernels round the last bits otherwise.
+        ours, theirs = ([spot.confidence for spot in spots] for spots in (found, expected))
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
     assert opened.seconds == 85
     assert opened.push(features[:0]) == []
     with pytest.raises(InputError, match="delay of 1 s with steps"):

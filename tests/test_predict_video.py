@@ -6,7 +6,7 @@ import sys
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import SPLITS, tiny_config, write_dataset
+from helpers import SPLITS, tiny_config, write_dataset
 from video_fixture import write_video
 
 from spotting import Spotter, experiment, predict

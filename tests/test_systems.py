@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import CLASSES, FEATURE_DIM
+from helpers import CLASSES, FEATURE_DIM
 
 from configs import common_systems
 from spotting import Spotter, experiment, export
