@@ -267,6 +267,7 @@ def test_other_settings_are_not_what_was_prepared(folder, tmp_path):
         open_alone(place, dataset="marked matches")
 
 
+@pytest.mark.slow
 def test_plain_tfds_load_without_a_config_name(folder):
     """By a program that knows nothing of this one."""
     prepared.prepare(config_of(folder), folder, folder / "prepared")

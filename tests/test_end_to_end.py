@@ -85,6 +85,7 @@ def test_a_finished_run_is_not_done_again(tiny_run, tiny_dataset, monkeypatch, c
     assert "without displacement" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_to_the_same_parameters(
     tiny_run, tiny_dataset, tmp_path, monkeypatch
 ):
@@ -187,6 +188,7 @@ def test_another_config_is_refused_before_any_work(tiny_run, tiny_dataset):
         experiment.run(config, tiny_run)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_stops_the_run(tiny_dataset, tmp_path):
     config = tiny_config(tiny_dataset)
     config.confidence.learning_rate = 1e30
@@ -195,6 +197,7 @@ def test_a_loss_that_is_no_number_stops_the_run(tiny_dataset, tmp_path):
         experiment.run(config, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_seed_that_diverges_leaves_the_others_alone(
     tiny_run, tiny_dataset, tmp_path, monkeypatch, capsys
 ):
@@ -220,6 +223,7 @@ def test_a_seed_that_diverges_leaves_the_others_alone(
     assert not (tmp_path / "seed_1" / "metrics.json").exists()
 
 
+@pytest.mark.slow
 def test_without_a_validation_split_the_last_parameters_count(tiny_dataset, tmp_path, capsys):
     config = tiny_config(tiny_dataset)
     config.data.valid = "none"
@@ -266,6 +270,7 @@ def test_bad_usage_is_one_line_and_status_2(arguments, message, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_trains_from_a_stream_of_transformed_features(tiny_dataset, tmp_path, capsys):
     pytest.importorskip("tensorflow_datasets")
     config = tiny_config(tiny_dataset)
@@ -280,6 +285,7 @@ def test_trains_from_a_stream_of_transformed_features(tiny_dataset, tmp_path, ca
     assert any(round(1000 * spot.position) % 500 for spot in spots)
 
 
+@pytest.mark.slow
 def test_runs_from_prepared_data_alone(tiny_dataset, tmp_path, capsys):
     """Training, validation and test, on a machine that has no folder of matches."""
     pytest.importorskip("tensorflow_datasets")
@@ -296,6 +302,7 @@ def test_runs_from_prepared_data_alone(tiny_dataset, tmp_path, capsys):
     assert without == with_folder
 
 
+@pytest.mark.slow
 def test_a_profile_of_some_steps(tiny_dataset, tmp_path, capsys):
     config = tiny_config(tiny_dataset)
     config.training.epochs = 1

@@ -102,6 +102,7 @@ def test_spots_are_the_run_s(exported, tiny_run):
     _check_spots(tiny_run, exported, 1.0)
 
 
+@pytest.mark.slow
 def test_takes_what_the_feature_files_hold(other, tmp_path):
     found = export.export(other, tmp_path)
     assert found.moved == 0

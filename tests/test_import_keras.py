@@ -14,6 +14,8 @@ from spotting.models.keras_names import from_keras, kind_of, to_keras
 from spotting.runs.setup import make_network
 from spotting.runs.trained import load_run
 
+pytestmark = pytest.mark.slow
+
 T, P, K = 16, 12, 3
 UNET = {"trunk": "unet", "unet": {"levels": 2}, "reduction": (16, 8)}
 TRANSFORMER = {

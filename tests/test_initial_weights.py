@@ -16,6 +16,8 @@ from spotting.runs.setup import make_network
 from spotting.runs.trained import load_run
 from spotting.training.objectives import KINDS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def run(tiny_run):

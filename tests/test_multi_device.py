@@ -18,6 +18,8 @@ from spotting.runs.trained import load_run
 from spotting.training.checkpoints import Checkpoints
 from spotting.training.objectives import KINDS
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 SECONDS = 300  # after which a program counts as hanging
 # Adam's step is of the learning rate's size, 1e-3, however small a gradient; so is what rounding

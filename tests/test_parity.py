@@ -6,6 +6,8 @@ import numpy as np
 import parity
 import pytest
 
+pytestmark = pytest.mark.slow
+
 DATA = Path(__file__).parent / "data" / "parity"
 
 

@@ -6,6 +6,8 @@ import parity
 import pytest
 from test_parity import add_to_first, rewrite
 
+pytestmark = pytest.mark.slow
+
 DATA = Path(__file__).parent / "data" / "parity_baselines"
 
 

@@ -15,6 +15,8 @@ from spotting.models.network import build_network
 from spotting.training import step as training
 from spotting.training.objectives import make_objective
 
+pytestmark = pytest.mark.slow
+
 PLATFORMS = ("cuda", "tpu")
 TRUNKS = {
     "unet": {"levels": 2},

@@ -16,6 +16,8 @@ from spotting.training import mixup
 from spotting.training.objectives import make_objective
 from spotting.training.step import Hyper, OptimizerSettings, init_state, make_optimizer, train_step
 
+pytestmark = pytest.mark.slow
+
 ROUGH = jnp.bfloat16
 STEP = 2.0**-8  # the greatest relative error of one rounding to bfloat16
 UNET = {"trunk": "unet", "projection": 512, "reduction": (32, 16), "levels": 2}

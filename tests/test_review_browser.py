@@ -19,6 +19,8 @@ from spotting.data.annotations import LABELS_FILE, read_events, read_results
 from spotting.data.exports import FORMATS, make_webvtt
 from spotting.reporting.review.store import STATE_FILE
 
+pytestmark = pytest.mark.slow
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 if CHROMIUM is None:
     pytest.skip("no Chromium; apt-get install chromium", allow_module_level=True)

@@ -19,6 +19,8 @@ from spotting.training.checkpoints import stack, unstack
 from spotting.training.loop import make_run_epoch
 from spotting.training.objectives import make_objective
 
+pytestmark = pytest.mark.slow
+
 CHUNK, FEATURES, CLASSES, BATCH, STEPS = 16, 6, 2, 4, 6
 METHOD = training.Hyper(learning_rate=1e-3, weight_decay=2e-4, rho=0.5, mixup_alpha=2.0)
 ROUNDING = 1e-6  # of float32, in units of the greatest parameter

@@ -114,6 +114,7 @@ def test_the_study_goes_on_past_a_failed_row(row_files, tmp_path, monkeypatch, c
     assert "RuntimeError" in (tmp_path / "study/tiny_row_broken/traceback.txt").read_text()
 
 
+@pytest.mark.slow
 def test_a_real_study_resumes(row_files, tiny_run, tmp_path, monkeypatch, capsys):
     config = plan((f"{row_files}:bad", row_files), seeds=(0, 1), seeds_at_once=2)
     assert study.run(config, tmp_path / "study") == 1

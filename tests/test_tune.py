@@ -17,6 +17,8 @@ from spotting.studies import fusion, search, search_report
 from spotting.studies.search_report import Round
 from spotting.training import loop as fit
 
+pytestmark = pytest.mark.slow
+
 
 def interrupt_displacement(config, workdir, monkeypatch):
     """Begins a search and stops it after an epoch of its two displacement models."""
