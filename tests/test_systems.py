@@ -86,7 +86,7 @@ def test_spotter_spots_what_the_run_did(system_run, tiny_dataset):
 
 def test_export_holds_the_network(system_run, tmp_path):
     _, workdir, _ = system_run
-    assert max(export.export(workdir, tmp_path / "served")) < 1e-5
+    assert max(export.export(workdir, tmp_path / "served").outputs) < 1e-5
     outputs = json.loads((tmp_path / "served" / "signature.json").read_text())["outputs"]
     assert outputs[0]["shape"][0] == "batch"
 
