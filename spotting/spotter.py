@@ -16,7 +16,7 @@ from spotting.base.files import read_object
 from spotting.data import transforms
 from spotting.data.annotations import make_predictions
 from spotting.data.checks import find_nonfinite
-from spotting.inference.chunks import spot_half, spot_segments
+from spotting.inference.chunks import segment_span, spot_half, spot_segments
 from spotting.inference.live import ChunkModel, LiveSettings, LiveSpot, LiveSpotter
 from spotting.inference.nms import NO_SPOT
 from spotting.inference.postprocessing import Suppression, score_map
@@ -288,19 +288,15 @@ class Spotter:
             waits,
             least,
         )
-        displacement = self._chunk_model(run.displacement) if run.displacement else None
-        live = LiveSpotter(settings, self._chunk_model(run.confidence), displacement)
+        # A program for another number of chunks rounds otherwise: where spots are to be those of
+        # `spot`, its program runs, with one chunk of interest.
+        chunks = inference.segment_chunks if settings.is_exact else 1
+        confidence = _make_chunk_model(run.confidence, settings, chunks)
+        displacement = None
+        if run.displacement:
+            displacement = _make_chunk_model(run.displacement, settings, chunks)
+        live = LiveSpotter(settings, confidence, displacement)
         return Stream(self, live, settings.exact_delay / rate)
-
-    def _chunk_model(self, model: Model) -> ChunkModel:
-        frames = self._run.chunk_frames
-        start, every = np.zeros((1, 1), np.int32), np.arange(frames, dtype=np.int32)[None]
-
-        def predict(chunk: np.ndarray) -> np.ndarray:
-            outputs = spot_segments(model.network, model.params, chunk[None], start, every, frames)
-            return np.asarray(outputs[0])
-
-        return predict
 
     def floor(self, threshold: float | Literal["auto"]) -> np.ndarray:
         """Least confidence of a spot of each class, [K].
@@ -410,6 +406,21 @@ class Stream:
             Spot(float(timing.position_ms(frame, rate)) / 1000, classes[label], confidence)
             for frame, label, confidence in spots
         ]
+
+
+def _make_chunk_model(model: Model, settings: LiveSettings, chunks: int) -> ChunkModel:
+    """A model of one chunk, run by the program for segments of so many chunks."""
+    frames = settings.chunk_frames
+    span = segment_span(chunks, frames, settings.border)
+    offsets, source = np.zeros((1, chunks), np.int32), np.zeros((1, span), np.int32)
+    source[0, :frames] = np.arange(frames)
+
+    def predict(chunk: np.ndarray) -> np.ndarray:
+        block = np.pad(chunk, ((0, span - frames), (0, 0)))
+        outputs = spot_segments(model.network, model.params, block[None], offsets, source, frames)
+        return np.asarray(outputs[0, :frames])
+
+    return predict
 
 
 def _read_thresholds(path: Path) -> dict[str, float] | None:
