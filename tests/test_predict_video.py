@@ -1,6 +1,7 @@
-"""`predict --video` and `Spotter.spot_video`: from a video to spots."""
+"""`predict --video`, `Spotter.spot_video` and `live`: from a video to spots."""
 
 import csv
+import json
 import sys
 
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import pytest
 from helpers import SPLITS, tiny_config, write_dataset
 from video_fixture import write_video
 
-from spotting import Spotter, experiment, predict
+from spotting import Spotter, experiment, live, predict
 from spotting.base import cli
 from spotting.base.errors import InputError
 from spotting.base.files import read_object, write_json_atomic
@@ -135,3 +136,60 @@ def test_bad_usage(run, tmp_path, arguments, message):
     code, errors = run(tmp_path, *arguments)
     assert (code, len(errors.splitlines())) == (2, 1)
     assert message in errors
+
+
+def run_live(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["live", *map(str, arguments)])
+    with pytest.raises(SystemExit) as end:
+        cli.run(live.main)
+    return end.value.code
+
+
+def test_live(video_run, small_network, tmp_path, monkeypatch, capsys):
+    path = write_video(tmp_path / "match.mp4", 500)
+    output = tmp_path / "spots.jsonl"
+    command = (f"--workdir={video_run}", f"--video={path}", "--threshold=0.1", f"--output={output}")
+    assert run_live(monkeypatch, *command) == 0
+    out, err = capsys.readouterr()
+    assert output.read_text("utf-8") == out
+    entries = [json.loads(line) for line in out.splitlines()]
+    expected = Spotter.load(video_run).spot_video(path, threshold=0.1)[1]
+    assert {(one["seconds"], one["class"], one["confidence"]) for one in entries} == {
+        (spot.seconds, spot.label, round(spot.confidence, 6)) for spot in expected
+    }
+    assert f"{len(entries)} spots in 00:20.000 of video, " in err
+    assert "s of processor time per second of video" in err
+
+    assert run_live(monkeypatch, *command, "--delay=4", "--step=1") == 0
+    late = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert late
+    assert max(one["known_at"] - one["seconds"] for one in late) <= 4
+    assert len(output.read_text("utf-8").splitlines()) == len(entries) + len(late)
+
+
+def test_live_ends_with_one_line(video_run, small_network, tmp_path, monkeypatch, capsys):
+    path = write_video(tmp_path / "match.mp4", 10)
+
+    def rows(*arguments, **options):
+        yield 0, np.zeros((4, 16), np.float32)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("spotting.video.stream_rows", rows)
+    assert run_live(monkeypatch, f"--workdir={video_run}", f"--video={path}") == 130
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("interrupted: ")
+    assert "of video" in last
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--video=none.mp4",), "none.mp4: no such video"),
+        (("--video=-", "--threshold=2"), "--threshold=2: a confidence"),
+        (("--video=-", "--delay=1"), "it is at least a step"),
+    ],
+)
+def test_bad_usage_of_live(video_run, monkeypatch, capsys, arguments, message):
+    assert run_live(monkeypatch, f"--workdir={video_run}", *arguments) == 2
+    errors = capsys.readouterr().err
+    assert (message in errors, len(errors.splitlines())) == (True, 1)
