@@ -21,6 +21,7 @@ from spotting.reporting.review import match as matches
 from spotting.reporting.review import store as stores
 from spotting.reporting.review.match import Match, Span, place_halves, read_spots
 from spotting.reporting.review.playable import VideoFacts, read_video_facts
+from spotting.reporting.review.server import Pen
 from spotting.reporting.review.store import Conflict, Store
 
 HALVES = "0-0:12,0:12-0:24"
@@ -513,6 +514,18 @@ def test_one_window_writes_at_a_time(server):
     ask("two", drop=True)
     assert ask("three")["pen"] is True
     ask("three", drop=True)
+
+
+def test_the_last_words_of_a_closed_window_do_not_keep_the_pen():
+    pen = Pen()
+    assert pen.ask("one", opens=True)
+    pen.drop("one")
+    assert pen.ask("one")
+    assert pen.ask("two")
+    assert not pen.ask("one")
+    pen.drop("two")
+    assert pen.ask("two", opens=True)
+    assert not pen.ask("three")
 
 
 def test_exports_and_clips(server):
