@@ -16,11 +16,13 @@ import pytest
 from review_fixture import CLASSES, GAME, ROOT, Server, write_spots, write_video
 
 from spotting.base.errors import InputError
-from spotting.data.annotations import LABELS_FILE, Prediction, read_events
+from spotting.data.annotations import LABELS_FILE, SOCCERNET_CLASSES, Prediction, read_events
+from spotting.data.exports import make_exports, write_exports
 from spotting.reporting.review import match as matches
 from spotting.reporting.review import store as stores
 from spotting.reporting.review.match import Match, Span, place_halves, read_spots
 from spotting.reporting.review.playable import VideoFacts, read_video_facts
+from spotting.reporting.review.server import Pen
 from spotting.reporting.review.store import Conflict, Store
 
 HALVES = "0-0:12,0:12-0:24"
@@ -515,6 +517,18 @@ def test_one_window_writes_at_a_time(server):
     ask("three", drop=True)
 
 
+def test_the_last_words_of_a_closed_window_do_not_keep_the_pen():
+    pen = Pen()
+    assert pen.ask("one", opens=True)
+    pen.drop("one")
+    assert pen.ask("one")
+    assert pen.ask("two")
+    assert not pen.ask("one")
+    pen.drop("two")
+    assert pen.ask("two", opens=True)
+    assert not pen.ask("three")
+
+
 def test_exports_and_clips(server):
     labels = read_events(server.folder / LABELS_FILE)
     for name in ("sportscode", "osl", "webvtt", "csv", "soccernet"):
@@ -624,6 +638,27 @@ def test_exports_from_the_command_line(video, tmp_path):
     assert [path.name for path in written[:2]] == ["sportscode.xml", "events.csv"]
     assert len(written) == 4
     assert all(path.is_file() for path in written)
+
+
+def test_the_evaluator_finds_what_was_confirmed(tmp_path):
+    """Labels and the SoccerNet export of one review agree fully."""
+    spots = [Prediction(1, "Goal", 3.04, 0.9), Prediction(2, "Corner", 5.5, 0.8)]
+    halves = place_halves([_facts()], [Span(0, 12), Span(12, 24)], spots, None)
+    match = Match("league/game", SOCCERNET_CLASSES, (_facts(),), halves, tuple(spots))
+    labels, predictions = tmp_path / "labels" / "league/game", tmp_path / "spots" / "league/game"
+    store = Store(labels, match)
+    _confirm(store, "s0", label="Foul", position=3080)
+    _confirm(store, "s1")
+    files = make_exports(["soccernet"], match.game, store.confirmed(), match.places(), CLASSES)
+    write_exports(predictions, files)
+    store.close()
+    places = ("--labels", tmp_path / "labels", "--predictions", tmp_path / "spots")
+    done = _run("evaluate", *places, "--json", tmp_path / "scores.json")
+    assert done.returncode == 0, done.stderr
+    scores = json.loads((tmp_path / "scores.json").read_text())["all"]["tight"]["per_class"]
+    assert {name for name, score in scores.items() if score} == {"Foul", "Corner"}
+    assert scores["Foul"] == pytest.approx(1)
+    assert scores["Corner"] == pytest.approx(1)
 
 
 def test_an_unreadable_folder_or_flag_is_one_line(video, tmp_path):

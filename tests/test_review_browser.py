@@ -1,5 +1,6 @@
 """The review's page in a real browser: all that a person does there, and what then is saved."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -87,7 +88,10 @@ def _open(browser: Any, address: str) -> Any:
 def _wait(page: Any, condition: str, seconds: float = 60) -> None:
     """Waits until an expression is true. Playwright's own way is against the page's policy."""
     until = time.monotonic() + seconds
-    while not page.evaluate(condition):
+    while True:
+        with contextlib.suppress(sync_api.Error):  # A page that loads anew cannot answer.
+            if page.evaluate(condition):
+                return
         assert time.monotonic() < until, condition
         page.wait_for_timeout(30)
 

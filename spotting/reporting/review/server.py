@@ -95,18 +95,31 @@ class Pen:
     def __init__(self) -> None:
         self._mutex = threading.Lock()
         self._holder, self._seen = "", 0.0
+        self._closed: set[str] = set()
 
-    def ask(self, window: str, take: bool = False) -> bool:
-        """Whether `window` holds the pen; it gets it if it is free, or takes it."""
+    def ask(self, window: str, take: bool = False, opens: bool = False) -> bool:
+        """Whether `window` may write; it gets the pen if that is free, or takes it.
+
+        Args:
+          window: its id.
+          take: whether it takes the pen from whoever has it.
+          opens: whether it has just been opened, perhaps again.
+        """
         with self._mutex:
             now = time.monotonic()
-            if take or self._holder in ("", window) or now - self._seen > PEN_SECONDS:
+            if opens:
+                self._closed.discard(window)
+            free = self._holder in ("", window) or now - self._seen > PEN_SECONDS
+            if window in self._closed:
+                return free  # The last words of a closed window may come after its farewell.
+            if take or free:
                 self._holder, self._seen = window, now
             return self._holder == window
 
     def drop(self, window: str) -> None:
         """Frees the pen of a window that closes."""
         with self._mutex:
+            self._closed.add(window)
             if self._holder == window:
                 self._holder = ""
 
@@ -152,7 +165,7 @@ def make_app(store: Store, token: str, threshold: float) -> Starlette:
         body = await _read_json(request)
         if not isinstance(body, dict) or not isinstance(body.get("changes"), dict):
             return _error(400, "no changes in it")
-        if not pen.ask(str(body.get("window"))):
+        if not pen.ask(str(body.get("window"))[:80]):
             return _error(409, "this match is open in another window")
         return await _in_thread(save, body)
 
@@ -175,7 +188,7 @@ def make_app(store: Store, token: str, threshold: float) -> Starlette:
         if body.get("drop"):
             pen.drop(window)
             return JSONResponse({}, headers=_HEADERS)
-        held = pen.ask(window, bool(body.get("take")))
+        held = pen.ask(window, bool(body.get("take")), bool(body.get("opens")))
         return JSONResponse({"pen": held, "revision": store.revision}, headers=_HEADERS)
 
     def export(request: Request) -> Response:

@@ -73,7 +73,7 @@ const storage = (() => {
     static async open() {
       const embedded = document.getElementById("data");
       if (embedded) return JSON.parse(embedded.textContent);
-      const { content } = await post("pen", "POST", { window: windowId() });
+      const { content } = await post("pen", "POST", { window: windowId(), opens: true });
       const answer = await fetch("data.json");
       if (!answer.ok) throw new Error((await answer.json()).error);
       return { ...(await answer.json()), pen: content.pen };
@@ -90,6 +90,7 @@ const storage = (() => {
       }
       setInterval(() => this.ask(), ASK_EVERY);
       addEventListener("pagehide", () => this.leave());
+      addEventListener("pageshow", (event) => event.persisted && location.reload());
       document.addEventListener("visibilitychange", () => document.hidden && this.flush());
       if (this.pending.size) this.flush();
       else if (this.pen) this.say("saved");
