@@ -22,5 +22,6 @@ if [ -z "${SLURM_ARRAY_TASK_ID:-}" ]; then
   echo "submit it as an array: sbatch --array=0-7 $0 ..." >&2
   exit 2
 fi
+# shellcheck disable=SC2153 # Slurm sets both.
 shard="$((SLURM_ARRAY_TASK_ID - SLURM_ARRAY_TASK_MIN))/$SLURM_ARRAY_TASK_COUNT"
 exec "${VENV:-.venv}/bin/python" -m spotting.extract --shard="$shard" "$@"
