@@ -160,6 +160,16 @@ def test_logits_and_back():
     np.testing.assert_allclose(back, confidence, atol=2e-7)
 
 
+def test_what_no_system_names_stays_no_spot():
+    nothing, spot = np.float32(-1), np.float32(0.4)
+    systems = [np.array([[nothing, spot, nothing]]), np.array([[nothing, nothing, 0.0]])]
+    members = [[fusion.logits(system)] for system in systems]
+    fused = fusion.confidences(fusion.average(members, (0.05, 0.95))[0])[0]
+    assert fused[0] == nothing
+    assert 0 < fused[1] < 1e-6
+    assert 0 < fused[2] < 1e-6  # a confidence of 0 is a spot, if a poor one
+
+
 def test_weights_find_the_combination():
     generator = np.random.default_rng(0)
     members = [[generator.normal(size=(20, 2)) for _ in range(3)] for _ in range(3)]

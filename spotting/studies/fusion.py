@@ -10,19 +10,23 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from spotting.data.transforms import resample
+from spotting.inference.nms import NO_SPOT
 
 _LEAST = 1e-7  # a float32 confidence may be exactly 0 or 1, whose logits are infinite
+_NOTHING = -17.0
+"""The logit of what a system does not name at all; that of `_LEAST` is -16.1."""
 
 
 def logits(confidence: np.ndarray) -> np.ndarray:
-    """The logits of confidences."""
+    """The logits of confidences; -17 where they are negative, where a system names no spot."""
     clipped = np.clip(confidence.astype(np.float64), _LEAST, 1 - _LEAST)
-    return np.log(clipped) - np.log1p(-clipped)
+    return np.where(confidence < 0, _NOTHING, np.log(clipped) - np.log1p(-clipped))
 
 
 def confidences(logit: np.ndarray) -> np.ndarray:
-    """The confidences of logits, float32."""
-    return (1 / (1 + np.exp(-logit))).astype(np.float32)
+    """The confidences of logits, float32; `NO_SPOT` where no system names a spot."""
+    named = logit > _NOTHING + 1e-3
+    return np.where(named, 1 / (1 + np.exp(-logit)), NO_SPOT).astype(np.float32)
 
 
 def at_rate(values: np.ndarray, from_rate: float, to_rate: float, num_frames: int) -> np.ndarray:
