@@ -1,8 +1,15 @@
 """A data set of matches and a trained run, both as small as they can be, for whoever needs one."""
 
+import fcntl
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+
+# Programs of tests run for milliseconds and are compiled for seconds. Read when JAX starts.
+os.environ["XLA_FLAGS"] = (
+    "--xla_backend_optimization_level=0 " + os.environ.get("XLA_FLAGS", "")
+).strip()
 
 import jax
 import pytest
@@ -13,12 +20,16 @@ from spotting import experiment
 
 def pytest_configure(config: pytest.Config) -> None:
     """Keeps compiled programs: tests need the same ones, some in processes of their own."""
-    folder = tempfile.TemporaryDirectory(prefix="spotting-tests-")
-    config.add_cleanup(folder.cleanup)
+    if "PYTEST_XDIST_WORKER" in os.environ:  # it shares the folder of the process that started it
+        folder = os.environ["XDG_CACHE_HOME"]
+    else:
+        temporary = tempfile.TemporaryDirectory(prefix="spotting-tests-")
+        config.add_cleanup(temporary.cleanup)
+        folder = temporary.name
     # What else programs keep for their next start.
-    os.environ["XDG_CACHE_HOME"] = folder.name
+    os.environ["XDG_CACHE_HOME"] = folder
     for option, value in {
-        "jax_compilation_cache_dir": folder.name,
+        "jax_compilation_cache_dir": folder,
         "jax_persistent_cache_min_compile_time_secs": 0.2,
         "jax_persistent_cache_min_entry_size_bytes": 0,
     }.items():
@@ -27,14 +38,35 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a data set: 5 matches of two halves of about 75 s, 16 features at 2 per second."""
-    return write_dataset(tmp_path_factory.mktemp("tiny") / "data", SPLITS)
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of the test run share."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    (folder / "shared").mkdir(exist_ok=True)
+    return folder / "shared"
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_dataset(shared_folder: Path) -> Path:
+    """Folder of a data set: 5 matches of two halves of about 75 s, 16 features at 2 per second."""
+    _make_once(shared_folder / "data", lambda folder: write_dataset(folder, SPLITS))
+    return shared_folder / "data"
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_dataset: Path, shared_folder: Path) -> Path:
     """Run directory of a finished training on `tiny_dataset`. Not to be changed: copy it."""
-    workdir = tmp_path_factory.mktemp("tiny_run") / "run"
-    experiment.run(tiny_config(tiny_dataset), workdir)
-    return workdir
+    run = shared_folder / "run"
+    _make_once(run, lambda folder: experiment.run(tiny_config(tiny_dataset), folder))
+    return run
+
+
+def _make_once(folder: Path, make: Callable[[Path], object]) -> None:
+    """Makes a folder; other processes that want it wait for the first one."""
+    finished = folder.with_suffix(".finished")
+    with open(folder.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not finished.exists():
+            make(folder)
+            finished.touch()

@@ -93,8 +93,11 @@ def init_state(
       tx: the optimiser, or what else has an `init`.
     """
     params_key, key = jax.random.split(jax.random.key(seed))
-    # Compiled as one program, not one for each shape of a weight.
-    params = jax.jit(objective.network.init)(params_key, jnp.zeros((1, *chunk_shape)))
+    # Compiled as one program, not one for each shape of a weight. As it runs once, LLVM's later
+    # passes take longer than they save.
+    options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
+    init = jax.jit(objective.network.init, compiler_options=options)
+    params = init(params_key, jnp.zeros((1, *chunk_shape)))
     return TrainState(jnp.zeros([], jnp.int32), key, params, tx.init(params))
 
 
