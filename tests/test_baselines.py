@@ -345,6 +345,7 @@ def test_the_published_last_chunk_is_misplaced():
     assert rows[-1].chunk_start + 8 == rows[-1].result_start
 
 
+@pytest.mark.slow
 def test_calf_spots_halves_of_any_length():
     network = Calf(3, 16, capsules=4, num_detections=5)
     features = RNG.normal(size=(130, 6)).astype(np.float32)
@@ -399,6 +400,7 @@ def test_clips_become_scores():
     assert late.tolist() == [5.5]
 
 
+@pytest.mark.slow
 def test_head_spots_halves_of_any_length():
     network = RmsNetHead(3, (8, 8, 4))
     features = RNG.normal(size=(50, 6)).astype(np.float32)

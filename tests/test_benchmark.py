@@ -70,6 +70,7 @@ def found(config):
         return row.measure(config, seeds=2, log=lambda text: None)
 
 
+@pytest.mark.slow
 def test_a_row_is_measured_in_each_way(config, found):
     assert list(found.epochs) == ["plain", "SAM"]
     assert found.batch_size == 4
@@ -112,6 +113,7 @@ def run_benchmark(found, monkeypatch, capsys):
     jax.config.update("jax_enable_compilation_cache", caches)
 
 
+@pytest.mark.slow
 def test_the_command_measures_all_networks_and_writes_them_down(run_benchmark, found, tmp_path):
     file = tmp_path / "speed.json"
     asked, status, out, _ = run_benchmark(

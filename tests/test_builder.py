@@ -423,6 +423,7 @@ class Killer:
         return guarded
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_moment(monkeypatch, tmp_path):
     folder = write_matches(tmp_path / "few", {"train": [(9, 4)], "valid": [(5, 3)]})
     config = config_of(folder)
@@ -487,6 +488,7 @@ def test_a_damaged_report_tells_nothing(folder, monkeypatch, tmp_path, report):
     assert killer.written == 3
 
 
+@pytest.mark.slow
 def test_a_killed_process(tmp_path):
     """SIGKILL between two shards, and the same command again."""
     games = [(2_000, 2_000)] * 40

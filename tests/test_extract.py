@@ -130,6 +130,7 @@ def run(*options: str, **kwargs) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, **kwargs)
 
 
+@pytest.mark.slow
 def test_from_a_video_to_features(tmp_path):
     path = write_video(tmp_path / "match.mkv", 100)
     done = run(

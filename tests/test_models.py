@@ -58,6 +58,7 @@ def test_max_pool_is_flax_s():
     np.testing.assert_array_equal(max_pool2(CHUNKS), nn.max_pool(CHUNKS, (2,), (2,)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [TINY_UNET, TINY_TRANSFORMER], ids=["unet", "transformer"])
 def test_a_spotter_is_its_reduction_and_its_spotting(sizes):
     confidence, displacement = (

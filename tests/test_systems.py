@@ -45,7 +45,14 @@ def tiny(name, root):
     return config
 
 
-@pytest.fixture(scope="module", params=["netvlad", "calf", "rmsnet"])
+KINDS = (
+    "netvlad",
+    pytest.param("calf", marks=pytest.mark.slow),
+    pytest.param("rmsnet", marks=pytest.mark.slow),
+)
+
+
+@pytest.fixture(scope="module", params=KINDS)
 def system_run(request, tiny_dataset, tmp_path_factory):
     config = tiny(request.param, tiny_dataset)
     workdir = tmp_path_factory.mktemp(request.param) / "run"
@@ -91,7 +98,7 @@ def test_export_holds_the_network(system_run, tmp_path):
     assert outputs[0]["shape"][0] == "batch"
 
 
-@pytest.mark.parametrize("name", ["netvlad", "calf", "rmsnet"])
+@pytest.mark.parametrize("name", KINDS)
 def test_an_interrupted_training_resumes(name, tiny_dataset, tmp_path):
     config = tiny(name, tiny_dataset)
     config.training.select = "loss" if name == "netvlad" else "last"
@@ -114,6 +121,7 @@ def test_an_interrupted_training_resumes(name, tiny_dataset, tmp_path):
     assert all(jax.tree.leaves(same))
 
 
+@pytest.mark.slow
 def test_published_peculiarities_are_fields(tiny_dataset, tmp_path):
     config = common_systems.publish(tiny("calf", tiny_dataset), "published")
     assert config.calf.overwrite_labels
@@ -124,6 +132,7 @@ def test_published_peculiarities_are_fields(tiny_dataset, tmp_path):
     assert np.isfinite(metrics["test"]["with_displacement"]["loose"])
 
 
+@pytest.mark.slow
 def test_several_seeds_train_as_one_does(tiny_dataset, tmp_path):
     config = tiny("netvlad", tiny_dataset)
     config.seeds = (0, 1)
@@ -172,6 +181,7 @@ def tiny_epoch(part=None, patience=None, keeps_best=False, num_examples=13, epoc
     return source, recipe, history
 
 
+@pytest.mark.slow
 def test_a_batch_in_parts_has_the_gradient_of_the_whole():
     state = np.random.default_rng(0).bit_generator.state
     RNG.bit_generator.state = state
@@ -194,6 +204,7 @@ def test_the_validation_loss_is_the_mean_over_all_windows():
     )
 
 
+@pytest.mark.slow
 def test_the_least_validation_loss_is_kept_and_a_finished_training_stays():
     *_, history = tiny_epoch(patience=1, keeps_best=True, epochs=25, rate=1e-3)
     losses = [float(metrics.valid_loss) for _, metrics in history]
