@@ -111,7 +111,7 @@ def write_season_videos(
     frame_rate: float,
     feature_dim: int,
     seed: int = 0,
-    games: tuple[int, int, int] = (12, 2, 6),
+    games: tuple[int, int, int] = (11, 2, 5),
     duration: float = 120.0,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
