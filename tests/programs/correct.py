@@ -31,7 +31,9 @@ from spotting.reporting.review.store import STATE_FILE, Item, Store
 
 SEED, CORRECTED, OTHERS = 2, 2, 4
 FEATURES = "EfficientNetLite0"
-LOOK = "crop=iw*0.8:ih*0.8,scale=398:224,eq=brightness=-0.08:contrast=0.8:saturation=0.5"
+LOOK = (
+    "crop=iw*0.8:ih*0.8,scale=398:224,lutyuv=y=0.75*val+4:u=0.5*(val-128)+128:v=0.5*(val-128)+128"
+)
 """ffmpeg's filters from one broadcaster's pictures to the other's."""
 
 EPOCHS = 10
