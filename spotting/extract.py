@@ -9,7 +9,7 @@ Examples:
   python -m spotting.extract --video=SoccerNet --output=features --shard=0/8
 
 writes <output>/<game>/{half}_{features}.npy, two rows a second, and extraction.json beside them. A
-video named 1_... or 2_... is that half of the game that its folder is named after; any other is a
+video named 1.mkv or 1_HQ.mkv is half 1 of the game that its folder is named after; any other is a
 game by itself, whose halves --halves gives (the whole video is half 1 without it). What is there
 already is kept; the same command resumes what was interrupted.
 

@@ -36,7 +36,9 @@ def test_refused(text, reason):
 
 def test_file_names(tmp_path):
     assert half_of_file(tmp_path / "2_224p.mkv") == 2
+    assert half_of_file(tmp_path / "2.mkv") == 2
     assert half_of_file(tmp_path / "match.mkv") is None
+    assert half_of_file(tmp_path / "22.mkv") is None
     assert half_of_file(tmp_path / "2026-05-02.mkv") is None
     with pytest.raises(InputError, match="halves are numbered 1 to 4"):
         half_of_file(tmp_path / "5_224p.mkv")

@@ -26,8 +26,8 @@ def find_games(
 ) -> list[Game]:
     """The games of some videos, in the order of their folders.
 
-    A video whose name begins with the number of a half is that half of the game that its folder is
-    named after; any other is a game by itself.
+    A video named after a half, 1.mkv or 1_HQ.mkv, is that half of the game that its folder is named
+    after; any other is a game by itself.
 
     Args:
       paths: videos, and folders that are searched for them.

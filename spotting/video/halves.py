@@ -63,17 +63,19 @@ def parse_halves(text: str) -> tuple[Half, ...]:
 
 
 def half_of_file(path: Path) -> int | None:
-    """The half that a file's name begins with, as in 1_224p.mkv; None where it does not.
+    """The half that a file's name says, as in 1_224p.mkv and 1.mkv; None where it says none.
 
     Raises:
-      InputError: it begins with the number of no half.
+      InputError: it is the number of no half.
     """
-    match = re.match(r"(\d)_", path.name)
+    match = re.match(r"(\d)(?:_|$)", path.stem)
     if match is None:
         return None
     number = int(match[1])
     if not 1 <= number <= MOST_HALVES:
-        raise InputError(f"{path}: half {number}; halves are numbered 1 to {MOST_HALVES}")
+        raise InputError(
+            f"{path}: half {number}; halves are numbered 1 to {MOST_HALVES} (--list names games)"
+        )
     return number
 
 
