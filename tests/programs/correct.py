@@ -5,9 +5,10 @@
 
 Draws six matches of another season and gives them the look of another broadcaster: a closer picture
 of less light and colour. RUN spots them all; the spots of two are corrected as somebody would in
-`review` (accepted, moved, rejected, missing ones added); a training on these two starts from RUN's
-weights; and the other four are spotted again. Runs the commands that README gives. What is there
-already in FOLDER is kept.
+`review` (accepted, moved, rejected, missing ones added); a training on these two and on the matches
+that RUN was trained on starts from RUN's weights; and the other four are spotted again. Without the
+earlier matches, classes that do not occur in the two would be forgotten. Runs the commands that
+README gives. What is there already in FOLDER is kept.
 """
 
 import collections
@@ -28,6 +29,7 @@ from spotting.data.simulated.season_video import write_season_videos
 from spotting.reporting.review.match import Match, place_halves, read_spots
 from spotting.reporting.review.serve import read_videos
 from spotting.reporting.review.store import STATE_FILE, Item, Store
+from spotting.runs.layout import SEASON
 
 SEED, CORRECTED, OTHERS = 2, 2, 4
 FEATURES = "EfficientNetLite0"
@@ -73,7 +75,13 @@ def main() -> None:
             events = read_events(drawn / game / LABELS_FILE)
             work = correct(folder / "spots" / game, videos, data / game, events, common["classes"])
             print(f"{game}: " + ", ".join(f"{n} {what}" for what, n in work.items()), flush=True)
-    write_json_atomic(data / DESCRIPTION_FILE, {**common, "splits": {"train": corrected}})
+    season = run / SEASON
+    earlier = read_object(season / DESCRIPTION_FILE)["splits"]["train"]
+    for game in earlier:
+        (data / game).mkdir(parents=True, exist_ok=True)
+        for path in (*(season / game).glob("*.npy"), season / game / LABELS_FILE):
+            shutil.copy(path, data / game / path.name)
+    write_json_atomic(data / DESCRIPTION_FILE, {**common, "splits": {"train": earlier + corrected}})
 
     call(
         "main",
