@@ -9,7 +9,6 @@ Halves 3 and 4, extra time, count like any other; SoccerNet's own evaluator leav
 """
 
 import math
-import os
 import sys
 import unicodedata
 from collections import Counter
@@ -20,6 +19,7 @@ from typing import NamedTuple
 from spotting.base import cli
 from spotting.base.errors import InputError
 from spotting.base.files import parse_json, write_json_atomic
+from spotting.base.inputs import name_below, read_regular, walk_folders
 from spotting.base.text_table import text_table
 from spotting.data.annotations import (
     HALF_NUMBERS,
@@ -98,7 +98,7 @@ def _read_classes(labels: Path) -> tuple[str, ...]:
     path = labels / DESCRIPTION_FILE
     if not path.is_file():
         return SOCCERNET_CLASSES
-    description = parse_json(path.read_bytes(), path)
+    description = parse_json(read_regular(path), path)
     classes = description.get("classes") if isinstance(description, dict) else None
     if not isinstance(classes, list) or not classes:
         raise InputError(f'{path}: no list "classes" in it')
@@ -110,9 +110,8 @@ def _labelled_games(labels: Path, split: str | None) -> list[str]:
         raise InputError(f"{labels}: no such folder of labels")
     if split is None:
         found = [
-            Path(folder).relative_to(labels).as_posix()
-            # Data trees are often put together from links.
-            for folder, _, files in os.walk(labels, followlinks=True)
+            name_below(labels, folder)
+            for folder, files in walk_folders(labels)
             if LABELS_FILE in files
         ]
         if not found:
@@ -222,7 +221,7 @@ def _document(scores: Scores, classes: Sequence[str]) -> dict:
 
 
 def _warn(message: str) -> None:
-    print(f"warning: {message}", file=sys.stderr)
+    print(f"warning: {cli.as_line(message)}", file=sys.stderr)
 
 
 def _some(items: Sequence[str]) -> str:

@@ -60,6 +60,7 @@ from spotting.data.exports import (
     EXTRACTION_FILE,
     HalfPlace,
     Moment,
+    make_cell,
     make_exports,
     parse_formats,
     read_places,
@@ -243,7 +244,7 @@ def main() -> int:
             line.show(now, final=True)
             if arguments.debug:
                 traceback.print_exc()
-            log(f"error: {game.name}: {error}")
+            log(f"error: {cli.as_line(f'{game.name}: {error}')}")
             failed += 1
             continue
         except KeyboardInterrupt:
@@ -293,7 +294,7 @@ def _extract(arguments: Namespace, spotter: "Spotter") -> tuple[list[Game], int]
         if result.error is not None:
             if len(videos) == 1:
                 raise result.error
-            log(f"error: {result.error}")
+            log(f"error: {cli.as_line(result.error)}")
             failed += 1
             continue
         halves = {record.half: folder / record.file for record in result.records}
@@ -382,7 +383,10 @@ def odd_lengths(games: Sequence[Game], frame_rate: float, soccer: bool) -> list[
 
 
 def write_csv(path: Path, folder: Path, games: Sequence[SpottedGame]) -> None:
-    """Writes the results that `folder` holds for some games as one table."""
+    """Writes the results that `folder` holds for some games as one table.
+
+    Names are those of `make_cell`: of one line, and no formulas.
+    """
     with atomic_file(path) as file:
         text = io.TextIOWrapper(file, "utf-8", newline="")
         table = csv.writer(text, lineterminator="\n")
@@ -394,9 +398,8 @@ def write_csv(path: Path, folder: Path, games: Sequence[SpottedGame]) -> None:
                 in_video = f"{place.start + spot.position:.3f}" if place else ""
                 clock, seconds = timing.clock(spot.position), f"{spot.position:.3f}"
                 confidence = f"{spot.confidence:.6f}"
-                table.writerow(
-                    (game.name, spot.half, clock, seconds, spot.label, confidence, in_video)
-                )
+                name, label = make_cell(game.name), make_cell(spot.label)
+                table.writerow((name, spot.half, clock, seconds, label, confidence, in_video))
         text.detach()
 
 

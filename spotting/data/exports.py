@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 from spotting import timing
 from spotting.base.errors import InputError
 from spotting.base.files import atomic_file, read_object
+from spotting.base.text_table import printable
 from spotting.data.annotations import RESULTS_FILE
 
 EXTRACTION_FILE = "extraction.json"
@@ -236,7 +237,7 @@ def make_webvtt(
 def make_csv(game: str, moments: Sequence[Moment], places: Mapping[int, HalfPlace]) -> str:
     """A table like `predict`'s, with `video_seconds`, and `minute` where a half's start is known.
 
-    A name that a spreadsheet would take for a formula is given an apostrophe in front.
+    Names are those of `make_cell`.
     """
     minutes = any(place.first_minute is not None for place in places.values())
     text = io.StringIO()
@@ -245,8 +246,8 @@ def make_csv(game: str, moments: Sequence[Moment], places: Mapping[int, HalfPlac
     table.writerow([*header, "minute"] if minutes else header)
     for moment in sorted(moments, key=lambda moment: (moment.half, moment.position)):
         place = places.get(moment.half)
-        row = [_cell(game), str(moment.half), timing.clock(moment.position)]
-        row += [f"{moment.position:.3f}", _cell(moment.label)]
+        row = [make_cell(game), str(moment.half), timing.clock(moment.position)]
+        row += [f"{moment.position:.3f}", make_cell(moment.label)]
         row.append("" if moment.confidence is None else f"{moment.confidence:.6f}")
         row.append("" if place is None else f"{place.start + moment.position:.3f}")
         if minutes:
@@ -254,6 +255,15 @@ def make_csv(game: str, moments: Sequence[Moment], places: Mapping[int, HalfPlac
             row.append(match_minute(moment.half, moment.position, begins))
         table.writerow(row)
     return text.getvalue()
+
+
+def make_cell(name: str) -> str:
+    """A name as a cell of a CSV table: control characters and newlines by their escapes.
+
+    One that a spreadsheet would take for a formula is given an apostrophe in front.
+    """
+    text = printable(name)
+    return "'" + text if text[:1] in {"=", "+", "-", "@"} else text
 
 
 def make_soccernet(game: str, moments: Sequence[Moment]) -> dict[str, Any]:
@@ -396,10 +406,6 @@ def _cue_time(milliseconds: int) -> str:
 def _cue_text(label: str) -> str:
     text = " ".join(label.split()).replace("&", "&amp;").replace("<", "&lt;")
     return text.replace(">", "&gt;")
-
-
-def _cell(text: str) -> str:
-    return "'" + text if text[:1] in {"=", "+", "-", "@", "\t", "\r"} else text
 
 
 def _encode(value: Any) -> bytes:
