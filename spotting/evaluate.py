@@ -6,11 +6,21 @@ DIR holds <game>/Labels-v2.json; the folder or zip file of predictions <game>/re
 The classes are those of DIR/dataset.json, without such a file SoccerNet-v2's 17. Loose is the mean
 over tolerances of 5 to 60 s, tight over 1 to 5 s; at1, at2 and at5 have one tolerance of so many s.
 Halves 3 and 4, extra time, count like any other; SoccerNet's own evaluator leaves them out.
+
+  python -m spotting.evaluate --labels=DIR --oracle
+
+scores the truth itself, as perfect models would output it: through targets, chunks, decoding,
+suppression and results files. This ceiling is under 100, as frames and windows cost something; one
+that is far below tells of a wrong frame rate, an offset or a gap. A half is as long as its features
+in DIR are, where there are none a minute longer than its labels.
 """
 
+import contextlib
 import math
 import sys
+import tempfile
 import unicodedata
+from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -74,14 +84,34 @@ def main() -> None:
     """Reads the command line, prints a table."""
     parser = cli.Parser("python -m spotting.evaluate", __doc__)
     parser.add_argument("--labels", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--predictions", type=Path, required=True, metavar="DIR_OR_ZIP")
+    parser.add_argument("--predictions", type=Path, metavar="DIR_OR_ZIP")
     parser.add_argument("--split", help="score this split (default: every game with labels)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all scores there, 0 to 1")
+    parser.add_argument("--oracle", action="store_true", help="score the truth: the ceiling")
+    parser.add_argument(
+        "--frame-rate",
+        type=_positive,
+        metavar="NUMBER",
+        help="with --oracle: of the features (default: dataset.json's, SoccerNet-v2's 2)",
+    )
+    parser.add_argument(
+        "--window", type=_positive, metavar="SECONDS", help="with --oracle: of the suppression"
+    )
+    parser.add_config("with --oracle: whose chunks, radii and suppression (default: the paper's)")
     arguments = parser.parse_args()
+    _check_options(arguments)
 
     classes = _read_classes(arguments.labels)
     names = _labelled_games(arguments.labels, arguments.split)
-    predictions = _read_predictions(arguments.predictions, names)
+    with contextlib.ExitStack() as stack:
+        if arguments.oracle:
+            from spotting.runs.ceiling import write_oracle
+
+            arguments.predictions = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            settings = arguments.config, arguments.frame_rate, arguments.window
+            notes = write_oracle(arguments.predictions, arguments.labels, names, classes, *settings)
+            print("\n".join(map(cli.as_line, notes)))
+        predictions = _read_predictions(arguments.predictions, names)
     events = {game: read_events(arguments.labels / game / LABELS_FILE) for game in names}
     games = Games(events, predictions)
     _warn_of_others("annotations", games.events, classes)
@@ -91,6 +121,24 @@ def main() -> None:
     print(_table(games, classes, scores))
     if arguments.json:
         write_json_atomic(arguments.json, _document(scores, classes))
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 1000:
+        raise ValueError
+    return value
+
+
+_positive.__name__ = "number above 0, at most 1000"  # argparse names a type in its errors
+
+
+def _check_options(arguments: Namespace) -> None:
+    if bool(arguments.predictions) == arguments.oracle:
+        raise InputError("give either --predictions=DIR_OR_ZIP or --oracle; see --help")
+    for name in ("frame_rate", "window", "config"):
+        if getattr(arguments, name) is not None and not arguments.oracle:
+            raise InputError(f"--{name.replace('_', '-')} belongs to --oracle")
 
 
 def _read_classes(labels: Path) -> tuple[str, ...]:

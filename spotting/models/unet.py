@@ -7,7 +7,6 @@ from spotting.base.errors import InputError
 from spotting.models.layers import Conv3, Dense, Upsample2, max_pool2
 from spotting.notation import Array
 
-
 _SHOWN = 30  # levels, up to which a message gives the number of frames
 
 

@@ -20,6 +20,7 @@ from spotting.base import parallel
 from spotting.base.errors import InputError
 from spotting.data.dataset import Dataset
 from spotting.data.halves import Half, compute_offsets
+from spotting.inference.oracle import OracleSettings
 from spotting.inference.postprocessing import Suppression
 from spotting.models.network import TRUNKS, build_network
 from spotting.notation import Offsets
@@ -44,7 +45,6 @@ from spotting.training.loop import Profile, Schedule
 from spotting.training.objectives import KINDS, Objective, balance_classes, make_objective
 from spotting.training.recipes import Recipe, count_steps
 from spotting.training.step import Hyper, OptimizerSettings, make_optimizer
-
 
 _BYTES_PER_PARAMETER = 16  # in float32: the parameter, its gradient, and Adam's two moments
 
@@ -239,6 +239,21 @@ def variable_shapes(config: ConfigDict, dataset: Dataset, kind: str) -> Any:
     network = make_network(config, kind, len(dataset.classes), dataset.frame_rate)
     chunk = (1, chunk_frames(config, dataset.frame_rate), dataset.feature_dim)
     return jax.eval_shape(lambda: network.init(jax.random.key(0), jnp.zeros(chunk)))
+
+
+def read_oracle(config: ConfigDict, frame_rate: float) -> OracleSettings:
+    """How perfect models of a config would be run at a frame rate.
+
+    Those of another system than the paper's are right in the events' own frames alone.
+    """
+    if find_system(config):
+        return OracleSettings(0.0, None, chunk_frames(config, frame_rate), 0)
+    # No trunk has to be able to halve them.
+    frames = max(1, timing.whole_frames(config.anchors.chunk, frame_rate))
+    inference = config.inference
+    border = timing.border_frames(inference.border, inference.min_kept, frame_rate, frames)
+    radii = (target_radius(config, kind, frame_rate) for kind in KINDS)
+    return OracleSettings(*radii, frames, border, inference.segment_chunks)
 
 
 def check_memory(config: ConfigDict, dataset: Dataset) -> None:

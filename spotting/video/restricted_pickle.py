@@ -11,7 +11,6 @@ from typing import IO, Any
 
 from spotting.base.errors import InputError
 
-
 _REMEMBERING = ("PUT", "BINPUT", "LONG_BINPUT")
 _MOST_REMEMBERED = 1_000_000
 
