@@ -46,6 +46,7 @@ from spotting import timing
 from spotting.base import cli
 from spotting.base.errors import InputError
 from spotting.base.files import atomic_file, read_object, write_json_atomic, write_text_atomic
+from spotting.base.inputs import is_below
 from spotting.data.annotations import (
     HALF_LIST,
     HALF_NUMBERS,
@@ -135,12 +136,18 @@ class Record:
                 f"{output}: holds results of another {', '.join(differing)}; choose another "
                 "--output, or replace them with --overwrite"
             )
+        for name, entry in games.items():
+            if not _is_entry(name, entry):
+                raise InputError(
+                    f"{self._path}: damaged, what it says of game {name!r:.80}; --overwrite "
+                    "replaces it"
+                )
         self._games = games
 
     def finished(self, game: Game) -> SpottedGame | None:
         """A game as an earlier command left it; None if it is to be spotted."""
         entry = self._games.get(game.name)
-        if not isinstance(entry, dict) or entry.get("files") != _describe_files(game):
+        if entry is None or entry["files"] != _describe_files(game):
             return None
         return self._read(game.name)
 
@@ -169,6 +176,19 @@ class Record:
 
     def __contains__(self, game: object) -> bool:
         return game in self._games
+
+
+def _is_entry(name: str, entry: Any) -> bool:
+    """Whether a game's entry in predict.json is as `Record.add` writes it."""
+    if not is_below(name) or not isinstance(entry, dict):
+        return False
+    seconds = entry.get("seconds")
+    return (
+        isinstance(entry.get("files"), dict)
+        and isinstance(seconds, dict)
+        and seconds.keys() <= set(map(str, HALF_NUMBERS))
+        and all(type(value) in (int, float) and abs(value) < 1e9 for value in seconds.values())
+    )
 
 
 def _describe_files(game: Game) -> dict[str, list[Any]]:

@@ -9,7 +9,7 @@ import os
 import stat
 import zipfile
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
 from typing import IO
 
 from spotting.base.errors import InputError
@@ -23,6 +23,7 @@ MOST_UNPACKED, MOST_RATIO = 32 << 20, 50
 Results in JSON are packed about ten times; parsed they take up to 24 times their own size.
 """
 
+_LONGEST_NAME, _LONGEST_PATH = 200, 2000  # bytes; systems have 255 and 4096, suffixes included
 _MOST_BELOW_LINKS = 100_000  # folders
 _BLOCK = 1 << 16
 _BLOCK_OTHER = 1 << 12  # its unpackers cannot be told how much to unpack
@@ -124,6 +125,29 @@ def name_below(root: Path, folder: Path) -> str:
 def is_text(value: str) -> bool:
     """Whether a string can be written: it holds no halves of surrogate pairs."""
     return not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def is_below(name: str) -> bool:
+    """Whether a name, perhaps with slashes, is a path below whatever folder it is put to."""
+    path = PurePath(name)
+    return (
+        is_text(name)
+        and "\0" not in name
+        and bool(path.parts)
+        and not path.anchor
+        and not name.startswith("/")
+        and ".." not in {*path.parts, *PurePosixPath(name).parts}
+        and len(name.encode()) <= _LONGEST_PATH
+        and all(len(part.encode()) <= _LONGEST_NAME for part in path.parts)
+    )
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a regular file of that name, and not if there can be none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def check_unpacked(

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 from spotting import timing
 from spotting.base.errors import InputError
 from spotting.base.files import atomic_file, read_object
+from spotting.base.inputs import is_text
 from spotting.base.text_table import printable
 from spotting.data.annotations import RESULTS_FILE
 
@@ -39,6 +40,8 @@ CHAPTER_SECONDS = 5.0
 
 _FIRST_MINUTES: Mapping[int, int] = {1: 0, 2: 45, 3: 90, 4: 105}
 _REGULAR_MINUTES: Mapping[int, int] = {1: 45, 2: 45, 3: 15, 4: 15}
+
+_LATEST = 1e6  # seconds in a video, eleven days
 
 _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -96,13 +99,24 @@ def read_places(folder: Path) -> dict[int, HalfPlace]:
         halves = read_object(path)["halves"]
         several = len({entry["half"] for entry in halves}) > 1
         for entry in halves:
-            half, end = entry["half"], entry.get("end")
-            begins = first_minute(half) if several else None
-            end = None if end is None else float(end)
-            places[half] = HalfPlace(
-                VideoFile(str(entry["video"])), float(entry["start"]), begins, end
+            half, video, start, end = (
+                entry.get(name) for name in ("half", "video", "start", "end")
             )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+            minute = first_minute(half)
+            times = [start] if end is None else [start, end]
+            if not all(abs(float(time)) <= _LATEST for time in times):
+                raise ValueError(f"a half from {start!r:.20} to {end!r:.20} s")
+            if not isinstance(video, str) or not is_text(video):
+                raise ValueError(f"a video {video!r:.40}")
+            places[half] = HalfPlace(
+                VideoFile(video),
+                float(start),
+                minute if several else None,
+                None if end is None else float(end),
+            )
+    except InputError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise InputError(f"{path}: no times of halves in it ({error!r}); extract again") from error
     return places
 
@@ -393,7 +407,7 @@ def _add_label(instance: ElementTree.Element, group: str, text: str) -> None:
 
 
 def _tenth(confidence: float) -> str:
-    tenth = min(9, max(0, int(10 * confidence))) if math.isfinite(confidence) else 0
+    tenth = int(10 * min(0.9, max(0.0, confidence))) if math.isfinite(confidence) else 0
     return f"{10 * tenth}-{10 * tenth + 10}"
 
 

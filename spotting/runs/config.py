@@ -1,7 +1,6 @@
 """The config of a run: which values its fields may have, and its copy in the run folder."""
 
 import json
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -159,7 +158,7 @@ def _check_numbers(config: ConfigDict) -> None:
             _require(config, name, all(type(each) in (int, float) for each in value), "numbers")
         values = value if isinstance(value, tuple | list) else (value,)
         numbers = [each for each in values if isinstance(each, int | float)]
-        _require(config, name, all(map(math.isfinite, numbers)), "finite")
+        _require(config, name, all(not each - each for each in numbers), "finite")
         most = _MOST.get(name, _SEEDS if name == "seeds" else _GREATEST)
         _require(config, name, all(abs(each) <= most for each in numbers), f"{most:,g} or less")
 
@@ -235,7 +234,7 @@ def load_config(workdir: Path) -> ConfigDict:
     except InputError as error:
         prefix = "" if str(error).startswith(str(path)) else f"{path}: "
         raise InputError(f"{prefix}{error}") from error
-    except (AttributeError, KeyError, TypeError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise InputError(f"{path}: no config of a run ({error}); train again") from error
     return config
 

@@ -153,7 +153,7 @@ def override(config: ConfigDict, name: str, text: str | None) -> None:
     if text is None and not issubclass(kind, bool):
         raise InputError(f"--config.{name} needs a value: --config.{name}=VALUE")
     try:
-        group[key] = _parse(kind, "true" if text is None else text)
+        group[key] = _parse(kind, "true" if text is None else text, group[key] is None)
     except (ValueError, TypeError) as error:
         raise InputError(
             f"--config.{name}={text}: the field takes {_TAKES.get(kind, kind.__name__)}"
@@ -209,11 +209,11 @@ def _field_names(group: ConfigDict, prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{key}"
 
 
-def _parse(kind: type, text: str) -> Any:
+def _parse(kind: type, text: str, is_unset: bool) -> Any:
     """A value of a field's type from text; ValueError if it is none."""
     if kind is str:
         return text
-    if text == "None":
+    if text == "None" and is_unset:
         return None  # as a study's fields are that leave a row's own value alone
     if kind is bool:
         if text.lower() not in _TRUE + _FALSE:
