@@ -33,7 +33,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -117,7 +117,7 @@ NASTY: tuple[Any, ...] = (
     "1 - 0:0",
     "1 - 99999999999999999999:00",
     "5 - 00:01",
-    "１ - ００:０１",
+    "\uff11 - \uff10\uff10:\uff10\uff11",  # digits of full width
     [[[[]]]],
     [1, "2", None],
     {"a": {"b": []}},
@@ -395,7 +395,7 @@ def _read_predictions(folder: Path) -> None:
 class _Run:
     """A run folder's sound files, made once."""
 
-    files: dict[str, Any] = {}
+    files: ClassVar[dict[str, Any]] = {}
 
     @classmethod
     def get(cls) -> dict[str, Any]:
@@ -479,7 +479,7 @@ def _make_extraction(rng: random.Random, folder: Path) -> None:
     half |= {"dtype": "float32", "frame_rate": 2.0, "video": "/a.mkv", "video_sha256": "0" * 64}
     half |= {"start": 5.0, "end": 15.0, "requested_end": None, "rule": "timestamps", "columns": 224}
     half |= {"network": {"name": "toy"}, "lost_seconds": 0.0, "notes": [], "versions": {"av": "18"}}
-    value = {"version": VERSION, "halves": [half, half | {"half": 2, "start": 20.0, "end": None}]}
+    value = {"version": VERSION, "halves": [half, half | {"half": 2, "start": 20.0, "end": 40.0}]}
     _write(folder, "extraction.json", dump(rng, value))
 
 
@@ -762,7 +762,7 @@ class Watch:
         if event in self._FORBIDDEN:
             self.seen.append(f"{event} {arguments!r:.100}")
         elif event == "open":
-            path, mode, flags = arguments
+            path, _, flags = arguments
             # Modules that are imported for the first time leave their bytecode.
             writes = isinstance(flags, int) and flags & self._WRITES
             if writes and isinstance(path, str | bytes) and "__pycache__" not in str(path):
