@@ -14,6 +14,7 @@ problem; the input is then kept in --keep.
 """
 
 import argparse
+import copy
 import faulthandler
 import io
 import json
@@ -157,7 +158,7 @@ def mutate_json(rng: random.Random, value: Any) -> Any:
     for _ in range(rng.choice((1, 1, 2, 3))):
         places = list(_places(document))
         if not places:
-            return rng.choice(NASTY)
+            return copy.deepcopy(rng.choice(NASTY))
         container, key = rng.choice(places)
         what = rng.randrange(6)
         if what == 0:
@@ -165,9 +166,9 @@ def mutate_json(rng: random.Random, value: Any) -> Any:
         elif what == 1 and isinstance(container, dict):
             container[str(rng.choice(NASTY))] = container.pop(key)
         elif what == 2 and isinstance(container, list):
-            container.extend(container[:2] * rng.choice((1, 2, 50)))
+            container.extend(copy.deepcopy(container[:2]) * rng.choice((1, 2, 50)))
         else:
-            container[key] = rng.choice(NASTY)
+            container[key] = copy.deepcopy(rng.choice(NASTY))
     return document
 
 
@@ -282,7 +283,7 @@ def make_zip(rng: random.Random, members: dict[str, bytes]) -> bytes:
         for name, content in members.items():
             if rng.random() < 0.3:
                 name = rng.choice(("../", "/", "..\\", "C:/", "a/../../", "__MACOSX/", "./")) + name
-            info = zipfile.ZipInfo(name)
+            info = zipfile.ZipInfo(name.encode("utf-8", "replace").decode())
             info.compress_type = packing
             if rng.random() < 0.1:
                 info.external_attr = 0o120777 << 16  # a symbolic link
@@ -528,7 +529,8 @@ def _read_review(folder: Path) -> None:
     match = Match("g", ("Goal", "Corner"), (facts,), halves)
     store = Store(folder, match, "", "open")
     try:
-        store.apply(store.revision, {"s0": {"status": "rejected"}})
+        change = {"half": 1, "position": 1000, "label": "Goal", "visible": True}
+        store.apply(store.revision, {"s0": change | {"status": "rejected"}})
         store.confirmed()
     finally:
         store.close()
@@ -679,12 +681,9 @@ def _read_checkpoint(folder: Path) -> None:
 def _make_video(rng: random.Random, folder: Path) -> None:
     from video_fixture import write_video
 
-    suffix = rng.choice((".mkv", ".mp4", ".ts", ".avi"))
+    suffix = rng.choice((".mkv", ".mp4", ".ts", ".mov"))
     if suffix not in _SEEDS:
-        codec = "mpeg4" if suffix == ".avi" else "libx264"
-        path = write_video(
-            folder / f"seed{suffix}", 30, audio=1.0 * (suffix == ".mkv"), codec=codec
-        )
+        path = write_video(folder / f"seed{suffix}", 30, audio=1.0 * (suffix == ".mkv"))
         _SEEDS[suffix] = path.read_bytes()
         path.unlink()
     content = _SEEDS[suffix]
