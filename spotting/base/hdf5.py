@@ -1,6 +1,7 @@
 """Reads .h5 files, in which Keras keeps weights and which somebody else made."""
 
 import contextlib
+import math
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -65,3 +66,21 @@ def read_dataset(dataset: Any, file_size: int) -> np.ndarray:
             "file has to be unpacked first: h5repack -f NONE)"
         )
     return np.asarray(dataset[()])
+
+
+def read_names(group: Any, attribute: str, file_size: int) -> list[str]:
+    """The names in an attribute of a group, which Keras writes as bytes of one length.
+
+    Args:
+      group: of h5py.
+      attribute: its name.
+      file_size: bytes of the file.
+
+    Raises:
+      ValueError: it holds something else. HDF5 may never come back from reading that.
+    """
+    found = group.attrs.get_id(attribute)
+    length = found.dtype.itemsize * math.prod(found.shape)
+    if found.dtype.kind != "S" or length > file_size or len(found.shape) != 1:
+        raise ValueError(f"{attribute} of {group.name} is {found.dtype} {found.shape}, not names")
+    return [name.decode() for name in group.attrs[attribute].tolist()]

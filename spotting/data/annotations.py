@@ -253,8 +253,8 @@ def _result_files(path: Path) -> Iterator[tuple[str, str, bytes]]:
     if path.is_dir():
         folders = sorted(folder for folder, names in walk_folders(path) if RESULTS_FILE in names)
         for folder in folders:
-            file = folder / RESULTS_FILE
-            yield name_below(path, folder), str(file), read_regular(file)
+            source = folder / RESULTS_FILE
+            yield name_below(path, folder), str(source), read_regular(source)
         return
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(open_regular(path))

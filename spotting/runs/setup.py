@@ -252,8 +252,13 @@ def read_oracle(config: ConfigDict, frame_rate: float) -> OracleSettings:
     frames = max(1, timing.whole_frames(config.anchors.chunk, frame_rate))
     inference = config.inference
     border = timing.border_frames(inference.border, inference.min_kept, frame_rate, frames)
-    radii = (target_radius(config, kind, frame_rate) for kind in KINDS)
-    return OracleSettings(*radii, frames, border, inference.segment_chunks)
+    return OracleSettings(
+        target_radius(config, "confidence", frame_rate),
+        target_radius(config, "displacement", frame_rate),
+        frames,
+        border,
+        inference.segment_chunks,
+    )
 
 
 def check_memory(config: ConfigDict, dataset: Dataset) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from spotting.base.errors import InputError
 from spotting.base.files import atomic_file
-from spotting.base.hdf5 import open_h5, read_dataset
+from spotting.base.hdf5 import open_h5, read_dataset, read_names
 from spotting.video import resnet
 
 
@@ -154,7 +154,7 @@ def read_keras_weights(
             if layer not in root:
                 raise InputError(f"{path}: weights of another network: it has no {layer}")
             group = root[layer]
-            names = [_text(name) for name in group.attrs["weight_names"]]
+            names = read_names(group, "weight_names", size)
             found = {name.rpartition("/")[2].partition(":")[0]: name for name in names}
             result[layer] = {}
             for name, shape in wanted.items():
@@ -175,7 +175,3 @@ def read_keras_weights(
 def read_resnet_weights(path: str | os.PathLike) -> dict[str, dict[str, np.ndarray]]:
     """Parameters of `resnet.ResNet152` from Keras's file; errors as `read_keras_weights`."""
     return resnet.fold(read_keras_weights(path, resnet.weight_shapes()))
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)

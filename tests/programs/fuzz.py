@@ -810,8 +810,17 @@ def _limit_time() -> Iterator[None]:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
 
 
+def _begin_peak() -> int:
+    """Forgets the most memory that the process had; returns what it has now, in bytes."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return _peak_memory()
+
+
 def _peak_memory() -> int:
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """The most memory that the process had since `_begin_peak`, in bytes."""
+    match = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
+    assert match is not None
+    return 1024 * int(match[1])
 
 
 def try_input(
@@ -828,7 +837,7 @@ def try_input(
     folder.mkdir()
     target.make(random.Random(f"{seed} {name} {number}"), folder)
     refused, problem = False, ""
-    before = _peak_memory()
+    before = _begin_peak()
     watch.seen.clear()
     watch.inside = os.path.realpath(root)
     try:
