@@ -16,9 +16,11 @@ from helpers import tiny_config
 from spotting import predict
 from spotting.base import inputs
 from spotting.base.errors import InputError
+from spotting.base.files import parse_json
 from spotting.data import exports
 from spotting.data.dataset import describe_dataset
 from spotting.reporting.review.store import _find_problem
+from spotting.reporting.runs import read_number
 from spotting.runs import config_files
 from spotting.runs.folders import read_scored
 from spotting.video import games, record
@@ -207,3 +209,21 @@ def test_scores_that_cannot_be_printed(tmp_path, scores):
     (tmp_path / "metrics.json").write_text(json.dumps({"test": {"with_displacement": scores}}))
     with pytest.raises(InputError, match="its scores are incomplete"):
         read_scored({0: tmp_path})
+
+
+@pytest.mark.parametrize("content", [b'{"a": "\\ud800"}', b'{"\\uDC00": 1}', b'"\xed\xa0\x80"'])
+def test_json_with_half_of_a_surrogate_pair(content):
+    with pytest.raises(InputError, match="not JSON"):
+        parse_json(content, "a.json")
+
+
+def test_json_of_any_characters():
+    text = '{"a": "\\ud83d\\ude00 \\u00e9 \\\\ud800"}'
+    expected = {"a": "\U0001f600 \xe9 \\ud800"}
+    for content in (text, text.encode(), text.encode("utf-16"), text.encode("utf-8-sig")):
+        assert parse_json(content, "a.json") == expected
+
+
+def test_numbers_of_any_size_in_a_log():
+    assert read_number({"loss": 10**400}, "loss") == 1e100
+    assert read_number({"loss": -(10**400)}, "loss") == -1e100

@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 import pytest
 from helpers import tiny_config
+from matplotlib.figure import Figure
 
 from spotting import predict
 from spotting.base import cli, inputs
@@ -32,6 +33,7 @@ from spotting.data.annotations import (
 from spotting.data.dataset import describe_dataset
 from spotting.data.halves import find_games
 from spotting.models import keras_files
+from spotting.reporting import snapshot
 from spotting.runs import setup
 from spotting.runs.config import check_config
 from spotting.runs.matches import Matches
@@ -325,6 +327,12 @@ def test_tables_hold_no_formulas_and_no_control_characters(tmp_path):
     predict.write_csv(tmp_path / "spots.csv", tmp_path, [predict.SpottedGame(game, {1: 9.0})])
     _, *lines = (tmp_path / "spots.csv").read_text().splitlines()
     assert lines == ['\'@SUM(A1),1,00:01.000,1.000,"\'=1+1\\n<b>""x""</b>\\x1b[2J",0.500000,']
+
+
+def test_a_half_of_seven_hours_is_drawn():
+    axes = Figure().add_subplot()
+    snapshot._draw_lanes(axes, 7 * 3600.0, ["Goal", "$x_{2$"])
+    assert 10 <= len(axes.get_xticks()) <= 14
 
 
 # The command line

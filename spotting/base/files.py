@@ -23,7 +23,7 @@ from typing import IO, Any
 import numpy as np
 
 from spotting.base.errors import InputError
-from spotting.base.inputs import check_unpacked, open_regular, read_regular, unpack
+from spotting.base.inputs import check_unpacked, is_text, open_regular, read_regular, unpack
 
 NPY_ERRORS = (
     # The header is a Python literal, so that Python's own parser has its say, too.
@@ -42,6 +42,7 @@ _NPY_HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
 }
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _LOCK_FILE = ".lock"
 
 _ZIP_ERRORS = (
@@ -106,12 +107,17 @@ def parse_json(content: bytes | str, source: str | os.PathLike) -> Any:
       source: names the file in the error.
 
     Raises:
-      InputError: it is none.
+      InputError: it is none, or has half of a surrogate pair in it, which no file could be given.
     """
     try:
-        return json.loads(content)
+        if isinstance(content, bytes):
+            content = content.decode(json.detect_encoding(content))
+        value = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{source}: not JSON: {error}") from error
+    if _SURROGATE.search(content) and not is_text(json.dumps(value, ensure_ascii=False)):
+        raise InputError(f"{source}: not JSON: a \\uD800 to \\uDFFF stands alone")
+    return value
 
 
 def read_object(path: Path) -> dict[str, Any]:
