@@ -1,7 +1,6 @@
 """Reads .h5 files, in which Keras keeps weights and which somebody else made."""
 
 import contextlib
-import math
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -68,19 +67,17 @@ def read_dataset(dataset: Any, file_size: int) -> np.ndarray:
     return np.asarray(dataset[()])
 
 
-def read_names(group: Any, attribute: str, file_size: int) -> list[str]:
-    """The names in an attribute of a group, which Keras writes as bytes of one length.
+def list_datasets(group: Any) -> list[str]:
+    """Names of the arrays below a group of h5py.
 
-    Args:
-      group: of h5py.
-      attribute: its name.
-      file_size: bytes of the file.
-
-    Raises:
-      ValueError: it holds something else. HDF5 may never come back from reading that.
+    Keras writes them into an attribute, too, as text of any length: HDF5 may never come back from
+    reading that of a damaged file.
     """
-    found = group.attrs.get_id(attribute)
-    length = found.dtype.itemsize * math.prod(found.shape)
-    if found.dtype.kind != "S" or length > file_size or len(found.shape) != 1:
-        raise ValueError(f"{attribute} of {group.name} is {found.dtype} {found.shape}, not names")
-    return [name.decode() for name in group.attrs[attribute].tolist()]
+    names: list[str] = []
+
+    def visit(name: str, item: Any) -> None:
+        if hasattr(item, "dtype"):
+            names.append(name)
+
+    group.visititems(visit)
+    return names

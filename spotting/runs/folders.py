@@ -132,8 +132,9 @@ def _read_metrics(path: Path) -> dict[str, Any]:
         for scores in splits.values():
             for variant in ("with_displacement", *scores):
                 for values in (scores[variant], *scores[variant].get("per_class", {}).values()):
-                    abs(values["loose"]) + abs(values["tight"])
+                    for measure in ("loose", "tight"):
+                        values[measure] + 0.0
             scores["with_displacement"]["per_class"]  # of the table that is printed
-    except (AttributeError, KeyError, TypeError) as error:
+    except (ArithmeticError, AttributeError, KeyError, TypeError) as error:
         raise InputError(f"{path}: its scores are incomplete; delete it and run again") from error
     return splits

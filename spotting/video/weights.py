@@ -13,7 +13,7 @@ import numpy as np
 
 from spotting.base.errors import InputError
 from spotting.base.files import atomic_file
-from spotting.base.hdf5 import open_h5, read_dataset, read_names
+from spotting.base.hdf5 import list_datasets, open_h5, read_dataset
 from spotting.video import resnet
 
 
@@ -154,7 +154,7 @@ def read_keras_weights(
             if layer not in root:
                 raise InputError(f"{path}: weights of another network: it has no {layer}")
             group = root[layer]
-            names = read_names(group, "weight_names", size)
+            names = list_datasets(group)
             found = {name.rpartition("/")[2].partition(":")[0]: name for name in names}
             result[layer] = {}
             for name, shape in wanted.items():
