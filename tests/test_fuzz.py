@@ -60,7 +60,7 @@ def test_the_fuzzer_sees_what_it_watches_for(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "name",
-    ["..", "../x", "a/../../x", "/x", "", ".", "a\0b", "\ud800", "x" * 300, "a/" * 2000],
+    ["..", "../x", "a/../../x", "/x", "", ".", "a\0b", "x" * 300, "a/" * 2000],
 )
 def test_names_that_lead_elsewhere(tmp_path, name):
     assert not inputs.is_below(name)
@@ -78,6 +78,7 @@ def test_names_that_lead_elsewhere(tmp_path, name):
 @pytest.mark.parametrize("name", ["a", "league/2026/a - b", "..a", "Málaga 1 - 0 Köln"])
 def test_names_below_a_folder(name):
     assert inputs.is_below(name)
+    assert not inputs.is_below(f"{name}\ud800")
 
 
 @pytest.mark.parametrize(
@@ -97,7 +98,6 @@ def test_lists_of_videos(tmp_path, content):
         {"start": float("nan")},
         {"end": 10**400},
         {"end": -1e300},
-        {"video": "\ud800"},
         {"video": 3},
         {"half": 5},
         {"half": []},

@@ -266,7 +266,7 @@ def test_halves_of_surrogate_pairs_are_no_names(tmp_path, field):
     bad = "M\ud800"
     values[field] = {"classes": [bad], "splits": {"test": [bad]}}.get(field, bad)
     (tmp_path / "dataset.json").write_text(json.dumps(values))
-    with pytest.raises(InputError, match=field):
+    with pytest.raises(InputError, match=r"not JSON: .* stands alone"):
         describe_dataset(tmp_path)
 
 
@@ -329,10 +329,11 @@ def test_tables_hold_no_formulas_and_no_control_characters(tmp_path):
     assert lines == ['\'@SUM(A1),1,00:01.000,1.000,"\'=1+1\\n<b>""x""</b>\\x1b[2J",0.500000,']
 
 
-def test_a_half_of_seven_hours_is_drawn():
+@pytest.mark.parametrize("hours", [7, 20, 400])
+def test_a_half_of_many_hours_is_drawn(hours):
     axes = Figure().add_subplot()
-    snapshot._draw_lanes(axes, 7 * 3600.0, ["Goal", "$x_{2$"])
-    assert 10 <= len(axes.get_xticks()) <= 14
+    snapshot._draw_lanes(axes, 3600.0 * hours, ["Goal", "$x_{2$"])
+    assert 5 <= len(axes.get_xticks()) <= 14
 
 
 # The command line
