@@ -57,7 +57,8 @@ install='set -e;
   mkdir -p spotting && tar -xzf spotting.tar.gz -C spotting && cd spotting;
   python3 -m pip install -q --user uv;
   test -d .venv || ~/.local/bin/uv venv -q --python 3.12;
-  ~/.local/bin/uv pip install -q --editable ".[tpu]"'
+  ~/.local/bin/uv pip install -q --require-hashes --requirement launch/locks/tpu.txt;
+  ~/.local/bin/uv pip install -q --no-deps --no-build-isolation --editable .'
 
 # As root, because the user's number may differ from one slice to the next, and with it the right to
 # go on writing the run's files.

@@ -6,12 +6,21 @@ DIR holds <game>/Labels-v2.json; the folder or zip file of predictions <game>/re
 The classes are those of DIR/dataset.json, without such a file SoccerNet-v2's 17. Loose is the mean
 over tolerances of 5 to 60 s, tight over 1 to 5 s; at1, at2 and at5 have one tolerance of so many s.
 Halves 3 and 4, extra time, count like any other; SoccerNet's own evaluator leaves them out.
+
+  python -m spotting.evaluate --labels=DIR --oracle
+
+scores the truth itself, as perfect models would output it: through targets, chunks, decoding,
+suppression and results files. This ceiling is under 100, as frames and windows cost something; one
+that is far below tells of a wrong frame rate, an offset or a gap. A half is as long as its features
+in DIR are, where there are none a minute longer than its labels.
 """
 
+import contextlib
 import math
-import os
 import sys
+import tempfile
 import unicodedata
+from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +29,7 @@ from typing import NamedTuple
 from spotting.base import cli
 from spotting.base.errors import InputError
 from spotting.base.files import parse_json, write_json_atomic
+from spotting.base.inputs import name_below, read_regular, walk_folders
 from spotting.base.text_table import text_table
 from spotting.data.annotations import (
     HALF_NUMBERS,
@@ -74,14 +84,34 @@ def main() -> None:
     """Reads the command line, prints a table."""
     parser = cli.Parser("python -m spotting.evaluate", __doc__)
     parser.add_argument("--labels", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--predictions", type=Path, required=True, metavar="DIR_OR_ZIP")
+    parser.add_argument("--predictions", type=Path, metavar="DIR_OR_ZIP")
     parser.add_argument("--split", help="score this split (default: every game with labels)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all scores there, 0 to 1")
+    parser.add_argument("--oracle", action="store_true", help="score the truth: the ceiling")
+    parser.add_argument(
+        "--frame-rate",
+        type=_positive,
+        metavar="NUMBER",
+        help="with --oracle: of the features (default: dataset.json's, SoccerNet-v2's 2)",
+    )
+    parser.add_argument(
+        "--window", type=_positive, metavar="SECONDS", help="with --oracle: of the suppression"
+    )
+    parser.add_config("with --oracle: whose chunks, radii and suppression (default: the paper's)")
     arguments = parser.parse_args()
+    _check_options(arguments)
 
     classes = _read_classes(arguments.labels)
     names = _labelled_games(arguments.labels, arguments.split)
-    predictions = _read_predictions(arguments.predictions, names)
+    with contextlib.ExitStack() as stack:
+        if arguments.oracle:
+            from spotting.runs.ceiling import write_oracle
+
+            arguments.predictions = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            settings = arguments.config, arguments.frame_rate, arguments.window
+            notes = write_oracle(arguments.predictions, arguments.labels, names, classes, *settings)
+            print("\n".join(map(cli.as_line, notes)))
+        predictions = _read_predictions(arguments.predictions, names)
     events = {game: read_events(arguments.labels / game / LABELS_FILE) for game in names}
     games = Games(events, predictions)
     _warn_of_others("annotations", games.events, classes)
@@ -93,12 +123,30 @@ def main() -> None:
         write_json_atomic(arguments.json, _document(scores, classes))
 
 
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 1000:
+        raise ValueError
+    return value
+
+
+_positive.__name__ = "number above 0, at most 1000"  # argparse names a type in its errors
+
+
+def _check_options(arguments: Namespace) -> None:
+    if bool(arguments.predictions) == arguments.oracle:
+        raise InputError("give either --predictions=DIR_OR_ZIP or --oracle; see --help")
+    for name in ("frame_rate", "window", "config"):
+        if getattr(arguments, name) is not None and not arguments.oracle:
+            raise InputError(f"--{name.replace('_', '-')} belongs to --oracle")
+
+
 def _read_classes(labels: Path) -> tuple[str, ...]:
     """Classes of a folder's `dataset.json`; what else it says is about features, of no use here."""
     path = labels / DESCRIPTION_FILE
     if not path.is_file():
         return SOCCERNET_CLASSES
-    description = parse_json(path.read_bytes(), path)
+    description = parse_json(read_regular(path), path)
     classes = description.get("classes") if isinstance(description, dict) else None
     if not isinstance(classes, list) or not classes:
         raise InputError(f'{path}: no list "classes" in it')
@@ -110,9 +158,8 @@ def _labelled_games(labels: Path, split: str | None) -> list[str]:
         raise InputError(f"{labels}: no such folder of labels")
     if split is None:
         found = [
-            Path(folder).relative_to(labels).as_posix()
-            # Data trees are often put together from links.
-            for folder, _, files in os.walk(labels, followlinks=True)
+            name_below(labels, folder)
+            for folder, files in walk_folders(labels)
             if LABELS_FILE in files
         ]
         if not found:
@@ -222,7 +269,7 @@ def _document(scores: Scores, classes: Sequence[str]) -> dict:
 
 
 def _warn(message: str) -> None:
-    print(f"warning: {message}", file=sys.stderr)
+    print(f"warning: {cli.as_line(message)}", file=sys.stderr)
 
 
 def _some(items: Sequence[str]) -> str:

@@ -111,7 +111,7 @@ def extract(arguments: Namespace) -> int:
             if len(games) == 1:
                 raise result.error
             failed += 1
-            log(f"error: {result.error}")
+            log(f"error: {cli.as_line(result.error)}")
             continue
         for record in sorted(result.records, key=lambda one: one.half):
             print(describe_record(result.game.folder, record), flush=True)

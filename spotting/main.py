@@ -19,6 +19,7 @@ import sys
 from pathlib import Path
 
 from spotting.base import cli
+from spotting.base.text_table import printable_lines
 from spotting.data.checks import MissingData
 
 
@@ -52,7 +53,7 @@ def main() -> int:
             return study.run(config, workdir, arguments.mode)
         experiment.run(config, workdir, arguments.mode)
     except MissingData as error:
-        print(error.details, file=sys.stderr)
+        print(printable_lines(error.details), file=sys.stderr)
         raise
     return 0
 

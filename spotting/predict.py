@@ -46,6 +46,7 @@ from spotting import timing
 from spotting.base import cli
 from spotting.base.errors import InputError
 from spotting.base.files import atomic_file, read_object, write_json_atomic, write_text_atomic
+from spotting.base.inputs import is_below
 from spotting.data.annotations import (
     HALF_LIST,
     HALF_NUMBERS,
@@ -60,6 +61,7 @@ from spotting.data.exports import (
     EXTRACTION_FILE,
     HalfPlace,
     Moment,
+    make_cell,
     make_exports,
     parse_formats,
     read_places,
@@ -134,12 +136,18 @@ class Record:
                 f"{output}: holds results of another {', '.join(differing)}; choose another "
                 "--output, or replace them with --overwrite"
             )
+        for name, entry in games.items():
+            if not _is_entry(name, entry):
+                raise InputError(
+                    f"{self._path}: damaged, what it says of game {name!r:.80}; --overwrite "
+                    "replaces it"
+                )
         self._games = games
 
     def finished(self, game: Game) -> SpottedGame | None:
         """A game as an earlier command left it; None if it is to be spotted."""
         entry = self._games.get(game.name)
-        if not isinstance(entry, dict) or entry.get("files") != _describe_files(game):
+        if entry is None or entry["files"] != _describe_files(game):
             return None
         return self._read(game.name)
 
@@ -168,6 +176,19 @@ class Record:
 
     def __contains__(self, game: object) -> bool:
         return game in self._games
+
+
+def _is_entry(name: str, entry: Any) -> bool:
+    """Whether a game's entry in predict.json is as `Record.add` writes it."""
+    if not is_below(name) or not isinstance(entry, dict):
+        return False
+    seconds = entry.get("seconds")
+    return (
+        isinstance(entry.get("files"), dict)
+        and isinstance(seconds, dict)
+        and seconds.keys() <= set(map(str, HALF_NUMBERS))
+        and all(type(value) in (int, float) and abs(value) < 1e9 for value in seconds.values())
+    )
 
 
 def _describe_files(game: Game) -> dict[str, list[Any]]:
@@ -243,7 +264,7 @@ def main() -> int:
             line.show(now, final=True)
             if arguments.debug:
                 traceback.print_exc()
-            log(f"error: {game.name}: {error}")
+            log(f"error: {cli.as_line(f'{game.name}: {error}')}")
             failed += 1
             continue
         except KeyboardInterrupt:
@@ -293,7 +314,7 @@ def _extract(arguments: Namespace, spotter: "Spotter") -> tuple[list[Game], int]
         if result.error is not None:
             if len(videos) == 1:
                 raise result.error
-            log(f"error: {result.error}")
+            log(f"error: {cli.as_line(result.error)}")
             failed += 1
             continue
         halves = {record.half: folder / record.file for record in result.records}
@@ -382,7 +403,10 @@ def odd_lengths(games: Sequence[Game], frame_rate: float, soccer: bool) -> list[
 
 
 def write_csv(path: Path, folder: Path, games: Sequence[SpottedGame]) -> None:
-    """Writes the results that `folder` holds for some games as one table."""
+    """Writes the results that `folder` holds for some games as one table.
+
+    Names are those of `make_cell`: of one line, and no formulas.
+    """
     with atomic_file(path) as file:
         text = io.TextIOWrapper(file, "utf-8", newline="")
         table = csv.writer(text, lineterminator="\n")
@@ -394,9 +418,8 @@ def write_csv(path: Path, folder: Path, games: Sequence[SpottedGame]) -> None:
                 in_video = f"{place.start + spot.position:.3f}" if place else ""
                 clock, seconds = timing.clock(spot.position), f"{spot.position:.3f}"
                 confidence = f"{spot.confidence:.6f}"
-                table.writerow(
-                    (game.name, spot.half, clock, seconds, spot.label, confidence, in_video)
-                )
+                name, label = make_cell(game.name), make_cell(spot.label)
+                table.writerow((name, spot.half, clock, seconds, label, confidence, in_video))
         text.detach()
 
 

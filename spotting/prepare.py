@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 from spotting.base import cli
 from spotting.base.errors import InputError
 from spotting.base.logs import ProgressLine, log
+from spotting.base.text_table import printable, printable_lines
 from spotting.data.checks import MissingData
 from spotting.data.dataset import LABELLED_SPLITS, Dataset, describe_dataset
 from spotting.data.halves import open_dataset
@@ -46,7 +47,7 @@ def main() -> int:
     try:
         return prepare(config, arguments.download)
     except MissingData as error:
-        print(error.details, file=sys.stderr)
+        print(printable_lines(error.details), file=sys.stderr)
         raise
 
 
@@ -85,12 +86,11 @@ def check(dataset: Dataset, transform: Transform, show_progress: bool) -> bool:
 
         surveys[split] = survey_split(sources, split, show)
     line.show("looked at all games", final=True)
-    print(f"{dataset.root}: {dataset.name}, {transform.name(dataset.features)}\n")
-    print(describe_splits(surveys) + "\n")
-    problems = describe_problems(surveys)
-    if problems:
-        print("\n".join(problems) + "\n")
-    print("\n".join(describe_events(dataset, surveys)) + "\n")
+    name = printable(f"{dataset.root}: {dataset.name}, {transform.name(dataset.features)}")
+    print(f"{name}\n\n{describe_splits(surveys)}\n")
+    for lines in (describe_problems(surveys), describe_events(dataset, surveys)):
+        if lines:
+            print("\n".join(map(printable, lines)) + "\n")
     needed = [found for split, found in surveys.items() if split in LABELLED_SPLITS]
     files = sum(len(found.missing) + len(found.broken) for found in needed)
     if files:

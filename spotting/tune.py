@@ -19,6 +19,7 @@ import sys
 from pathlib import Path
 
 from spotting.base import cli
+from spotting.base.text_table import printable_lines
 from spotting.data.checks import MissingData
 
 
@@ -43,7 +44,7 @@ def main() -> None:
     try:
         search.run(config, workdir)
     except MissingData as error:
-        print(error.details, file=sys.stderr)
+        print(printable_lines(error.details), file=sys.stderr)
         raise
 
 

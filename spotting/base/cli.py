@@ -21,10 +21,13 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from spotting.base.errors import InputError
+from spotting.base.inputs import is_text
 from spotting.base.signals import Terminated, raise_on_sigterm
+from spotting.base.text_table import printable
 
 _FAILED, _USAGE_OR_INPUT, _INTERRUPTED, _TERMINATED = 1, 2, 130, 143
 _LAST_WORDS = 1.0  # seconds between a failure of one process and its end
+_LONGEST, _END = 1000, 300  # characters of an error, and of its end, which says what to do
 _OVERRIDE = re.compile(r"--(no)?config\.([^=]+)(?:=(.*))?", re.DOTALL)
 _ANOTHER_FLAG = re.compile(r"--?[A-Za-z]")
 _CONFIG_EXAMPLE = "--config=configs/NAME.py is missing"
@@ -87,6 +90,9 @@ class Parser(argparse.ArgumentParser):
     ) -> tuple[argparse.Namespace, list[str]]:
         """As argparse's, with the overrides of the config taken out first."""
         arguments = list(sys.argv[1:] if args is None else args)
+        for argument in arguments:
+            if not is_text(argument):
+                self.error(f"{argument}: not UTF-8, in which results could name it; rename it")
         overrides: list[Override] = []
         if self._takes_config:
             arguments, overrides = _take_overrides(arguments)
@@ -195,8 +201,16 @@ def _guarded(main: Callable[[], Any], debug: bool) -> int:
         _end_progress()
         if debug:
             raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {as_line(error)}", file=sys.stderr)
         return _FAILED if isinstance(error, ArithmeticError) else _USAGE_OR_INPUT
+
+
+def as_line(message: object) -> str:
+    """What an error says in one line that a terminal can show; a long one without its middle."""
+    text = printable(" ".join(str(message).split()))
+    if len(text) > _LONGEST:
+        text = f"{text[: _LONGEST - _END]} [...] {text[-_END:]}"
+    return text
 
 
 def _end_progress() -> None:

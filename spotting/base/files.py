@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import lzma
+import math
 import os
 import re
 import socket
@@ -22,6 +23,7 @@ from typing import IO, Any
 import numpy as np
 
 from spotting.base.errors import InputError
+from spotting.base.inputs import check_unpacked, is_text, open_regular, read_regular, unpack
 
 NPY_ERRORS = (
     # The header is a Python literal, so that Python's own parser has its say, too.
@@ -36,6 +38,11 @@ NPY_ERRORS = (
 )
 """What NumPy's readers of .npy files raise because of the bytes."""
 
+_NPY_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _LOCK_FILE = ".lock"
 
 _ZIP_ERRORS = (
@@ -100,17 +107,22 @@ def parse_json(content: bytes | str, source: str | os.PathLike) -> Any:
       source: names the file in the error.
 
     Raises:
-      InputError: it is none.
+      InputError: it is none, or has half of a surrogate pair in it, which no file could be given.
     """
     try:
-        return json.loads(content)
+        if isinstance(content, bytes):
+            content = content.decode(json.detect_encoding(content))
+        value = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{source}: not JSON: {error}") from error
+    if _SURROGATE.search(content) and not is_text(json.dumps(value, ensure_ascii=False)):
+        raise InputError(f"{source}: not JSON: a \\uD800 to \\uDFFF stands alone")
+    return value
 
 
 def read_object(path: Path) -> dict[str, Any]:
     """The object in a JSON file that a run left; InputError if it holds none."""
-    value = parse_json(path.read_bytes(), path)
+    value = parse_json(read_regular(path), path)
     if not isinstance(value, dict):
         raise InputError(f"{path}: not a JSON object; run the training again")
     return value
@@ -151,8 +163,12 @@ def read_npz(
       InputError: not a sound .npz file of arrays of numbers or text.
     """
     try:
-        with unzipping(f"{source}: damaged"), zipfile.ZipFile(file) as archive:
-            content = {info.filename: archive.read(info) for info in archive.infolist()}
+        with unzipping(f"{source}: damaged"), contextlib.ExitStack() as stack:
+            if isinstance(file, str | os.PathLike):
+                file = stack.enter_context(open_regular(file))
+            archive = stack.enter_context(zipfile.ZipFile(file))
+            check_unpacked(archive.infolist(), source, file.seek(0, os.SEEK_END))
+            content = {info.filename: unpack(archive, info) for info in archive.infolist()}
         return {name.removesuffix(".npy"): _array(data) for name, data in content.items()}
     except InputError as error:
         raise InputError(f"{error}; {remedy}") from error
@@ -161,7 +177,22 @@ def read_npz(
 
 
 def _array(content: bytes) -> np.ndarray:
-    return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+    file = io.BytesIO(content)
+    shape, _, dtype = read_npy_header(file)
+    # NumPy would take the memory that the header promises before it misses the bytes.
+    if not dtype.hasobject and file.tell() + dtype.itemsize * math.prod(shape) > len(content):
+        raise ValueError(f"its header promises an array {shape} of {dtype}, which is not there")
+    file.seek(0)
+    return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def read_npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, order and type of the array in an .npy file, which is then at the first of its values.
+
+    Raises:
+      Exception: one of NPY_ERRORS.
+    """
+    return _NPY_HEADERS[np.lib.format.read_magic(file)](file)
 
 
 def _reason(error: Exception) -> str:

@@ -22,6 +22,7 @@ import jax
 
 from spotting.base import parallel
 from spotting.base.tensorboard import ScalarWriter
+from spotting.base.text_table import printable, printable_lines
 
 _PACKAGES = ("spotting", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -120,7 +121,7 @@ class ProgressLine:
             return
         if _unfinished is not self:
             end_progress()
-        self._text = text if left is None else f"{duration(left)} left  {text}"
+        self._text = printable(text if left is None else f"{duration(left)} left  {text}")
         now = time.monotonic()
         if self._live:
             _unfinished = None if final else self
@@ -161,4 +162,4 @@ def log(text: str) -> None:
     """Prints a line on stderr, in process 0 alone."""
     if parallel.is_process_0():
         end_progress()
-        print(text, file=sys.stderr, flush=True)
+        print(printable_lines(text), file=sys.stderr, flush=True)

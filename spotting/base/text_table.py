@@ -65,6 +65,11 @@ def printable(text: str) -> str:
     )
 
 
+def printable_lines(text: str) -> str:
+    """As `printable`, but newlines stay."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def _steers(character: str) -> bool:
     """Whether it is a control, direction or line-breaking character, or half of a pair."""
     category = unicodedata.category(character)

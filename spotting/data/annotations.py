@@ -21,6 +21,15 @@ import numpy as np
 from spotting import timing
 from spotting.base.errors import InputError
 from spotting.base.files import parse_json, unzipping, write_json_atomic
+from spotting.base.inputs import (
+    check_unpacked,
+    is_text,
+    name_below,
+    open_regular,
+    read_regular,
+    unpack,
+    walk_folders,
+)
 
 LABELS_FILE = "Labels-v2.json"
 RESULTS_FILE = "results_spotting.json"
@@ -88,7 +97,7 @@ def read_events(path: str | os.PathLike) -> list[Event]:
     Raises:
       InputError: the file is not such JSON, or a half or a time in it cannot be one.
     """
-    return _parse(Path(path).read_bytes(), path, "annotations", _event)[1]
+    return _parse(read_regular(path), path, "annotations", _event)[1]
 
 
 def read_results(path: str | os.PathLike) -> list[Prediction]:
@@ -97,7 +106,7 @@ def read_results(path: str | os.PathLike) -> list[Prediction]:
     Raises:
       InputError: the file is not such JSON, or a half, a time or a confidence in it cannot be one.
     """
-    return _parse(Path(path).read_bytes(), path, "predictions", _prediction)[1]
+    return _parse(read_regular(path), path, "predictions", _prediction)[1]
 
 
 def iterate_results(path: str | os.PathLike) -> Iterator[tuple[str, list[Prediction]]]:
@@ -170,7 +179,10 @@ def _parse(
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             reason = f"no {error}" if isinstance(error, KeyError) else error
             raise InputError(f"{source}: {key}[{len(parsed)}]: {reason}") from error
-    return str(document.get("UrlLocal", "")), parsed
+    url_local = str(document.get("UrlLocal", ""))
+    if not is_text(url_local):
+        raise InputError(f'{source}: "UrlLocal" {url_local!r:.80} is no text')
+    return url_local, parsed
 
 
 def _event(entry: dict) -> Event:
@@ -197,6 +209,8 @@ def _label(entry: dict) -> str:
     label = entry["label"]
     if not isinstance(label, str):
         raise ValueError(f"label {label!r:.80} is not a string")
+    if not is_text(label):
+        raise ValueError(f"label {label!r:.80} has half of a pair of surrogates in it")
     return label
 
 
@@ -237,25 +251,27 @@ def _position(entry: dict, game_time: float | None) -> float:
 def _result_files(path: Path) -> Iterator[tuple[str, str, bytes]]:
     """(folder, name for messages, content) of each results file under a folder or in a zip."""
     if path.is_dir():
-        files = sorted(
-            Path(folder, RESULTS_FILE)
-            # Data trees are often put together from links.
-            for folder, _, names in os.walk(path, followlinks=True)
-            if RESULTS_FILE in names
-        )
-        for file in files:
-            yield file.parent.relative_to(path).as_posix(), str(file), file.read_bytes()
+        folders = sorted(folder for folder, names in walk_folders(path) if RESULTS_FILE in names)
+        for folder in folders:
+            source = folder / RESULTS_FILE
+            yield name_below(path, folder), str(source), read_regular(source)
         return
-    with unzipping(f"{path}: neither a folder nor a sound zip file"):
-        archive = zipfile.ZipFile(path)
-    with archive:
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(open_regular(path))
+        with unzipping(f"{path}: neither a folder nor a sound zip file"):
+            archive = stack.enter_context(zipfile.ZipFile(file))
         members = {_member_name(info): info for info in archive.infolist()}
-        for name in sorted(members):
-            member = PurePosixPath(name)
-            if member.name == RESULTS_FILE and "__MACOSX" not in member.parts:
-                with unzipping(f"{path}: {name} cannot be unpacked, pack the zip file again"):
-                    content = archive.read(members[name])
-                yield member.parent.as_posix(), f"{path}: {name}", content
+        wanted = {name: info for name, info in sorted(members.items()) if _is_results(name)}
+        check_unpacked(wanted.values(), path, os.fstat(file.fileno()).st_size)
+        for name, info in wanted.items():
+            with unzipping(f"{path}: {name} cannot be unpacked, pack the zip file again"):
+                content = unpack(archive, info)
+            yield PurePosixPath(name).parent.as_posix(), f"{path}: {name}", content
+
+
+def _is_results(name: str) -> bool:
+    member = PurePosixPath(name)
+    return member.name == RESULTS_FILE and "__MACOSX" not in member.parts
 
 
 def _member_name(info: zipfile.ZipInfo) -> str:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from spotting.base.errors import InputError
 from spotting.base.files import parse_json, write_json_atomic
+from spotting.base.inputs import is_below, is_text, read_regular
 from spotting.data.annotations import (
     HALF_LIST,
     HALF_NUMBERS,
@@ -181,7 +182,7 @@ def write_description(dataset: Dataset, folder: str | os.PathLike) -> None:
 
 
 def _read_description(path: Path) -> Dataset:
-    fields = parse_json(path.read_bytes(), path)
+    fields = parse_json(read_regular(path), path)
     if not isinstance(fields, dict):
         raise InputError(f"{path}: should be a JSON object with {', '.join(_FIELDS)}")
     for field, (is_valid, expected) in _FIELDS.items():
@@ -222,19 +223,15 @@ def _read_games(path: Path, split: str, games: Any) -> tuple[str, ...]:
 
 
 def _is_game(value: Any) -> bool:
-    if not _is_text(value):
-        return False
-    path = PurePosixPath(value)
-    plain = path.as_posix() == value and value != "."
-    return plain and not path.is_absolute() and ".." not in path.parts
+    return _is_text(value) and is_below(value) and PurePosixPath(value).as_posix() == value
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip())
+    return isinstance(value, str) and bool(value.strip()) and is_text(value)
 
 
 def _is_file_name(value: Any) -> bool:
-    return _is_text(value) and not {"/", "\\"} & set(value)
+    return _is_text(value) and is_below(value) and not {"/", "\\"} & set(value)
 
 
 def _is_frame_rate(value: Any) -> bool:

@@ -24,6 +24,8 @@ from typing import Any, NamedTuple
 from spotting import timing
 from spotting.base.errors import InputError
 from spotting.base.files import atomic_file, read_object
+from spotting.base.inputs import is_text
+from spotting.base.text_table import printable
 from spotting.data.annotations import RESULTS_FILE
 
 EXTRACTION_FILE = "extraction.json"
@@ -38,6 +40,8 @@ CHAPTER_SECONDS = 5.0
 
 _FIRST_MINUTES: Mapping[int, int] = {1: 0, 2: 45, 3: 90, 4: 105}
 _REGULAR_MINUTES: Mapping[int, int] = {1: 45, 2: 45, 3: 15, 4: 15}
+
+_LATEST = 1e6  # seconds in a video, eleven days
 
 _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -95,13 +99,24 @@ def read_places(folder: Path) -> dict[int, HalfPlace]:
         halves = read_object(path)["halves"]
         several = len({entry["half"] for entry in halves}) > 1
         for entry in halves:
-            half, end = entry["half"], entry.get("end")
-            begins = first_minute(half) if several else None
-            end = None if end is None else float(end)
-            places[half] = HalfPlace(
-                VideoFile(str(entry["video"])), float(entry["start"]), begins, end
+            half, video, start, end = (
+                entry.get(name) for name in ("half", "video", "start", "end")
             )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+            minute = first_minute(half)
+            times = [start] if end is None else [start, end]
+            if not all(abs(float(time)) <= _LATEST for time in times):
+                raise ValueError(f"a half from {start!r:.20} to {end!r:.20} s")
+            if not isinstance(video, str) or not is_text(video):
+                raise ValueError(f"a video {video!r:.40}")
+            places[half] = HalfPlace(
+                VideoFile(video),
+                float(start),
+                minute if several else None,
+                None if end is None else float(end),
+            )
+    except InputError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise InputError(f"{path}: no times of halves in it ({error!r}); extract again") from error
     return places
 
@@ -236,7 +251,7 @@ def make_webvtt(
 def make_csv(game: str, moments: Sequence[Moment], places: Mapping[int, HalfPlace]) -> str:
     """A table like `predict`'s, with `video_seconds`, and `minute` where a half's start is known.
 
-    A name that a spreadsheet would take for a formula is given an apostrophe in front.
+    Names are those of `make_cell`.
     """
     minutes = any(place.first_minute is not None for place in places.values())
     text = io.StringIO()
@@ -245,8 +260,8 @@ def make_csv(game: str, moments: Sequence[Moment], places: Mapping[int, HalfPlac
     table.writerow([*header, "minute"] if minutes else header)
     for moment in sorted(moments, key=lambda moment: (moment.half, moment.position)):
         place = places.get(moment.half)
-        row = [_cell(game), str(moment.half), timing.clock(moment.position)]
-        row += [f"{moment.position:.3f}", _cell(moment.label)]
+        row = [make_cell(game), str(moment.half), timing.clock(moment.position)]
+        row += [f"{moment.position:.3f}", make_cell(moment.label)]
         row.append("" if moment.confidence is None else f"{moment.confidence:.6f}")
         row.append("" if place is None else f"{place.start + moment.position:.3f}")
         if minutes:
@@ -254,6 +269,15 @@ def make_csv(game: str, moments: Sequence[Moment], places: Mapping[int, HalfPlac
             row.append(match_minute(moment.half, moment.position, begins))
         table.writerow(row)
     return text.getvalue()
+
+
+def make_cell(name: str) -> str:
+    """A name as a cell of a CSV table: control characters and newlines by their escapes.
+
+    One that a spreadsheet would take for a formula is given an apostrophe in front.
+    """
+    text = printable(name)
+    return "'" + text if text[:1] in {"=", "+", "-", "@"} else text
 
 
 def make_soccernet(game: str, moments: Sequence[Moment]) -> dict[str, Any]:
@@ -383,7 +407,7 @@ def _add_label(instance: ElementTree.Element, group: str, text: str) -> None:
 
 
 def _tenth(confidence: float) -> str:
-    tenth = min(9, max(0, int(10 * confidence))) if math.isfinite(confidence) else 0
+    tenth = int(10 * min(0.9, max(0.0, confidence))) if math.isfinite(confidence) else 0
     return f"{10 * tenth}-{10 * tenth + 10}"
 
 
@@ -396,10 +420,6 @@ def _cue_time(milliseconds: int) -> str:
 def _cue_text(label: str) -> str:
     text = " ".join(label.split()).replace("&", "&amp;").replace("<", "&lt;")
     return text.replace(">", "&gt;")
-
-
-def _cell(text: str) -> str:
-    return "'" + text if text[:1] in {"=", "+", "-", "@", "\t", "\r"} else text
 
 
 def _encode(value: Any) -> bytes:

@@ -16,6 +16,7 @@ import numpy as np
 
 from spotting import timing
 from spotting.base.errors import InputError
+from spotting.base.inputs import name_below, walk_folders
 from spotting.data import checks
 from spotting.data.annotations import Event, read_events
 from spotting.data.checks import (
@@ -318,11 +319,9 @@ def find_games(root: str | os.PathLike, features: str) -> list[FeatureFile]:
     if not root.is_dir():
         raise InputError(f"{root}: not a folder")
     found = []
-    # Data trees are often put together from links.
-    for folder, _, names in os.walk(root, followlinks=True):
-        game = Path(folder).relative_to(root).as_posix()
-        for number, path in find_half_files(Path(folder), names, features).items():
-            found.append(FeatureFile(game, number, path))
+    for folder, names in walk_folders(root):
+        for number, path in find_half_files(folder, names, features).items():
+            found.append(FeatureFile(name_below(root, folder), number, path))
     if not found:
         raise InputError(f"{root}: no 1_{features}.npy or 2_{features}.npy at any depth")
     return sorted(found)

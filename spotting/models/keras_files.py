@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from spotting.base.errors import InputError
+from spotting.base.hdf5 import open_h5, read_dataset
 
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 # Where a checkpoint keeps what is not the network's: the optimiser's state, metrics, counters.
@@ -36,28 +37,23 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
 
 
 def _read_h5(path: Path) -> dict[str, np.ndarray]:
-    try:
-        import h5py
-    except ImportError as error:
-        raise InputError(f"{path}: reading it needs h5py: pip install h5py") from error
-    weights = {}
+    weights: dict[str, np.ndarray] = {}
+    size = path.stat().st_size
 
     def visit(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset):
+        if hasattr(item, "dtype"):
             # <layer>/<name of the weight>
-            weights[name.partition("/")[2]] = item[()]
+            weights[name.partition("/")[2]] = read_dataset(item, size)
 
-    try:
-        with h5py.File(path) as file:
-            file.get("model_weights", file).visititems(visit)
-    except OSError as error:
-        raise InputError(f"{path}: not an .h5 file: {error}") from error
+    with open_h5(path) as file:
+        file.get("model_weights", file).visititems(visit)
     return weights
 
 
 def _read_checkpoint(prefix: Path) -> dict[str, np.ndarray]:
     try:
         import tensorflow as tf
+        from google.protobuf.message import DecodeError
         from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
     except ImportError as error:
         raise InputError(
@@ -74,5 +70,5 @@ def _read_checkpoint(prefix: Path) -> dict[str, np.ndarray]:
             for variable in node.attributes
             if not _NOT_WEIGHTS.fullmatch(variable.checkpoint_key)
         }
-    except (ValueError, tf.errors.OpError) as error:
+    except (ValueError, MemoryError, RuntimeError, tf.errors.OpError, DecodeError) as error:
         raise InputError(f"{prefix}: not a checkpoint of Keras's: {error}") from error

@@ -7,6 +7,8 @@ from spotting.base.errors import InputError
 from spotting.models.layers import Conv3, Dense, Upsample2, max_pool2
 from spotting.notation import Array
 
+_SHOWN = 30  # levels, up to which a message gives the number of frames
+
 
 class Bottleneck(nn.Module):
     """ResNet-V2 bottleneck without normalisation: relu, 1-tap, relu, 3-tap, relu, 1-tap, add."""
@@ -66,8 +68,10 @@ def build_unet(input_width: int, dtype: jnp.dtype, *, levels: int) -> UNet:
 
 def check_unet(chunk_frames: int, *, levels: int) -> None:
     """Raises InputError unless `levels` levels can halve a chunk of `chunk_frames` frames."""
-    factor = 2 ** (levels - 1)
-    if chunk_frames % factor or chunk_frames == 0:
+    halvings = levels - 1
+    # No chunk can be halved more often than it has bits; more might be any number.
+    if halvings > chunk_frames.bit_length() or chunk_frames % 2**halvings or chunk_frames == 0:
+        factor = f"2**{halvings}" if halvings > _SHOWN else 2**halvings
         raise InputError(
             f"anchors.chunk is {chunk_frames} frames, which {levels} U-net levels cannot halve: "
             f"choose model.unet.levels or anchors.chunk so that {factor} divides it"

@@ -1,12 +1,12 @@
 """Anyone's predictions, and labels if there are any, in the timeline's form."""
 
-import os
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from spotting.base.errors import InputError
 from spotting.base.files import parse_json
+from spotting.base.inputs import name_below, read_regular, walk_folders
 from spotting.data.annotations import (
     LABELS_FILE,
     SOCCERNET_CLASSES,
@@ -62,9 +62,8 @@ def _read_labels(labels: Path, games: Iterable[str]) -> dict[str, list[Event]]:
     if not labels.is_dir():
         raise InputError(f"{labels}: no such folder of labels")
     paths = {
-        unicodedata.normalize("NFC", Path(folder).relative_to(labels).as_posix()): Path(folder)
-        # Data trees are often put together from links.
-        for folder, _, files in os.walk(labels, followlinks=True)
+        unicodedata.normalize("NFC", name_below(labels, folder)): folder
+        for folder, files in walk_folders(labels)
         if LABELS_FILE in files
     }
     if not paths:
@@ -86,7 +85,7 @@ def _read_classes(labels: Path) -> tuple[str, ...] | None:
     path = labels / DESCRIPTION_FILE
     if not path.is_file():
         return None
-    description = parse_json(path.read_bytes(), path)
+    description = parse_json(read_regular(path), path)
     classes = description.get("classes") if isinstance(description, Mapping) else None
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
         raise InputError(f'{path}: no list "classes" of names in it')

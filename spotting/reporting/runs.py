@@ -320,7 +320,7 @@ def read_number(entry: Mapping[str, Any], key: str) -> float | None:
     value = entry.get(key)
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
         return None
-    if math.isinf(value):
+    if isinstance(value, float) and math.isinf(value):
         return None
     return float(max(-LARGEST, min(LARGEST, value)))
 

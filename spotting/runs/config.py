@@ -1,7 +1,6 @@
 """The config of a run: which values its fields may have, and its copy in the run folder."""
 
 import json
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -54,6 +53,13 @@ _BELOW_ONE = ("training.adam_b1", "training.adam_b2")
 _WHOLE = ("seeds", "model.reduction")
 _SEEDS = 2**32  # a greater one would draw what another draws
 _MOST_FRAMES = 1000.0  # per second
+_GREATEST = 1e9  # of any other number, so that frames and steps can be counted
+_MOST = {
+    "anchors.chunk": 86_400,  # seconds, a day
+    "model.unet.levels": 30,
+    "model.transformer.layers": 1000,
+}
+_MOST_STEPS = 2**31 - 1  # which the optimiser counts in 32 bits
 # A finished run may be looked at from another place, or resumed on other devices.
 _FREE_FIELDS = (
     "data.root",
@@ -131,6 +137,8 @@ def check_config(config: ConfigDict) -> None:
     _require(config, "training.select", not own or training.select != "loss", "best or last")
     cuts = training.batch_size % config.data.stream_parts == 0
     _require(config, "data.stream_parts", cuts, "a divisor of training.batch_size")
+    steps = training.epochs * (training.chunks_per_epoch // training.batch_size)
+    _require(config, "training.epochs", steps <= _MOST_STEPS, f"{_MOST_STEPS:,} steps or fewer")
     _require(
         config,
         "training.chunks_per_epoch",
@@ -149,8 +157,10 @@ def _check_numbers(config: ConfigDict) -> None:
         ):
             _require(config, name, all(type(each) in (int, float) for each in value), "numbers")
         values = value if isinstance(value, tuple | list) else (value,)
-        finite = all(math.isfinite(each) for each in values if isinstance(each, float))
-        _require(config, name, finite, "finite")
+        numbers = [each for each in values if isinstance(each, int | float)]
+        _require(config, name, all(not each - each for each in numbers), "finite")
+        most = _MOST.get(name, _SEEDS if name == "seeds" else _GREATEST)
+        _require(config, name, all(abs(each) <= most for each in numbers), f"{most:,g} or less")
 
 
 def check_window(config: ConfigDict, num_classes: int) -> None:
@@ -224,7 +234,7 @@ def load_config(workdir: Path) -> ConfigDict:
     except InputError as error:
         prefix = "" if str(error).startswith(str(path)) else f"{path}: "
         raise InputError(f"{prefix}{error}") from error
-    except (AttributeError, KeyError, TypeError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise InputError(f"{path}: no config of a run ({error}); train again") from error
     return config
 
@@ -287,4 +297,4 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _require(config: ConfigDict, name: str, holds: bool, what: str) -> None:
     if not holds:
-        raise InputError(f"config.{name} is {get_field(config, name)!r}; it must be {what}")
+        raise InputError(f"config.{name} is {get_field(config, name)!r:.80}; it must be {what}")

@@ -153,7 +153,8 @@ def override(config: ConfigDict, name: str, text: str | None) -> None:
     if text is None and not issubclass(kind, bool):
         raise InputError(f"--config.{name} needs a value: --config.{name}=VALUE")
     try:
-        group[key] = _parse(kind, "true" if text is None else text)
+        is_optional = "rows" in config or group[key] is None
+        group[key] = _parse(kind, "true" if text is None else text, is_optional)
     except (ValueError, TypeError) as error:
         raise InputError(
             f"--config.{name}={text}: the field takes {_TAKES.get(kind, kind.__name__)}"
@@ -209,11 +210,11 @@ def _field_names(group: ConfigDict, prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{key}"
 
 
-def _parse(kind: type, text: str) -> Any:
+def _parse(kind: type, text: str, is_optional: bool) -> Any:
     """A value of a field's type from text; ValueError if it is none."""
     if kind is str:
         return text
-    if text == "None":
+    if text == "None" and is_optional:
         return None  # as a study's fields are that leave a row's own value alone
     if kind is bool:
         if text.lower() not in _TRUE + _FALSE:

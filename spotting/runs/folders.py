@@ -131,7 +131,10 @@ def _read_metrics(path: Path) -> dict[str, Any]:
     try:
         for scores in splits.values():
             for variant in ("with_displacement", *scores):
-                sum(scores[variant][measure] for measure in ("loose", "tight"))
-    except (KeyError, TypeError) as error:
+                for values in (scores[variant], *scores[variant].get("per_class", {}).values()):
+                    for measure in ("loose", "tight"):
+                        values[measure] + 0.0
+            scores["with_displacement"]["per_class"]  # of the table that is printed
+    except (ArithmeticError, AttributeError, KeyError, TypeError) as error:
         raise InputError(f"{path}: its scores are incomplete; delete it and run again") from error
     return splits

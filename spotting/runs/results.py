@@ -10,11 +10,12 @@ from spotting.base.files import write_json_atomic
 from spotting.base.logs import RunLog
 from spotting.data.annotations import RESULTS_FILE, make_predictions, write_results
 from spotting.data.halves import Half
+from spotting.inference.oracle import Outputs, predict_truth
 from spotting.inference.postprocessing import Suppression
 from spotting.notation import Confidence, Displacement
 from spotting.runs import layout
 from spotting.runs.predictions import save_predictions
-from spotting.runs.setup import Setup, read_suppression
+from spotting.runs.setup import Setup, read_offsets, read_oracle, read_suppression
 from spotting.scoring import metrics
 from spotting.scoring.figures import SplitScores, make_truths, score_variants, summarize
 from spotting.scoring.metrics import Spots, Truths
@@ -85,13 +86,16 @@ def score_split(
     confidence: Sequence[np.ndarray],
     displacement: Sequence[np.ndarray] | None,
     suppression: Suppression,
+    oracle: Outputs | None = None,
 ) -> tuple[dict[str, Any], Spots]:
     """Scores a split's predictions and writes their spots; see `score_variants`.
 
     Returns:
       The split's part of metrics.json, and the spots with displacement.
     """
-    scored = score_variants(halves, classes, frame_rate, confidence, displacement, suppression)
+    scored = score_variants(
+        halves, classes, frame_rate, confidence, displacement, suppression, oracle
+    )
     write_variants(folder, halves, scored, classes, frame_rate)
     return scored.scores, scored.spotted.spots
 
@@ -126,6 +130,10 @@ def score_and_write(
         confidence,
         displacement,
         read_suppression(config, len(classes)),
+        predict_truth(
+            read_offsets(config, setup.matches.dataset, halves),
+            read_oracle(config, setup.matches.dataset.frame_rate),
+        ),
     )
     if split == "valid":
         tolerance = config.postprocessing.f1_tolerance

@@ -5,6 +5,7 @@ values that the other rooms take.
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ from ml_collections import ConfigDict
 
 from spotting import timing
 from spotting.base import parallel
+from spotting.base.errors import InputError
 from spotting.data.dataset import Dataset
 from spotting.data.halves import Half, compute_offsets
+from spotting.inference.oracle import OracleSettings
 from spotting.inference.postprocessing import Suppression
 from spotting.models.network import TRUNKS, build_network
 from spotting.notation import Offsets
@@ -30,6 +33,7 @@ from spotting.runs.config import (
 )
 from spotting.runs.layout import PROFILE, locate_seeds
 from spotting.runs.matches import Matches, read_matches
+from spotting.runs.memory import free_memory
 from spotting.runs.systems import (
     check_system,
     find_slices,
@@ -41,6 +45,8 @@ from spotting.training.loop import Profile, Schedule
 from spotting.training.objectives import KINDS, Objective, balance_classes, make_objective
 from spotting.training.recipes import Recipe, count_steps
 from spotting.training.step import Hyper, OptimizerSettings, make_optimizer
+
+_BYTES_PER_PARAMETER = 16  # in float32: the parameter, its gradient, and Adam's two moments
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,6 +143,7 @@ def make_setup(config: ConfigDict, workdir: Path) -> Setup:
     frames = chunk_frames(config, matches.dataset.frame_rate)
     for seed, folder in locate_seeds(workdir, config.seeds).items():
         check_workdir(one_seed(config, seed), folder)
+    check_memory(config, matches.dataset)
     offsets = read_offsets(config, matches.dataset, matches.splits["train"])
     setup = Setup(config, workdir, matches, mesh, frames, read_schedule(config), offsets)
     return _fit_system(setup) if find_system(config) else setup
@@ -232,6 +239,45 @@ def variable_shapes(config: ConfigDict, dataset: Dataset, kind: str) -> Any:
     network = make_network(config, kind, len(dataset.classes), dataset.frame_rate)
     chunk = (1, chunk_frames(config, dataset.frame_rate), dataset.feature_dim)
     return jax.eval_shape(lambda: network.init(jax.random.key(0), jnp.zeros(chunk)))
+
+
+def read_oracle(config: ConfigDict, frame_rate: float) -> OracleSettings:
+    """How perfect models of a config would be run at a frame rate.
+
+    Those of another system than the paper's are right in the events' own frames alone.
+    """
+    if find_system(config):
+        return OracleSettings(0.0, None, chunk_frames(config, frame_rate), 0)
+    # No trunk has to be able to halve them.
+    frames = max(1, timing.whole_frames(config.anchors.chunk, frame_rate))
+    inference = config.inference
+    border = timing.border_frames(inference.border, inference.min_kept, frame_rate, frames)
+    return OracleSettings(
+        target_radius(config, "confidence", frame_rate),
+        target_radius(config, "displacement", frame_rate),
+        frames,
+        border,
+        inference.segment_chunks,
+    )
+
+
+def check_memory(config: ConfigDict, dataset: Dataset) -> None:
+    """Raises InputError where a model's parameters alone do not fit into the device's memory.
+
+    Args:
+      config: of the experiment.
+      dataset: as the models see it, after the config's feature transforms.
+    """
+    shapes = variable_shapes(config, dataset, list_kinds(config)[0])
+    count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
+    device = jax.local_devices()[0]
+    needed, free = _BYTES_PER_PARAMETER * count, free_memory(device)
+    if needed > free:
+        raise InputError(
+            f"a model of {count:,} parameters takes {needed / 1e9:,.1f} GB to train, of which "
+            f"{free / 1e9:.1f} GB are free on {device.device_kind}; choose smaller sizes in "
+            "config.model"
+        )
 
 
 def read_hyper(config: ConfigDict, kind: str) -> Hyper:

@@ -12,8 +12,10 @@ import numpy as np
 
 from spotting.base.text_table import text_table
 from spotting.data.halves import Half
+from spotting.inference.oracle import Outputs
 from spotting.inference.postprocessing import Suppression, score_map
 from spotting.scoring import metrics
+from spotting.scoring.intervals import bootstrap_interval
 from spotting.scoring.metrics import AverageMap, Spots, Truths
 
 
@@ -33,7 +35,8 @@ class SplitScores(NamedTuple):
     """The scores of a split's predictions, and the spots that were scored.
 
     Attributes:
-      scores: the split's part of metrics.json: with displacement, without it, and of guesses.
+      scores: the split's part of metrics.json: with displacement, without it, of guesses, and of
+        the truth itself as perfect models would output it.
       spotted: with displacement.
       without_displacement: every confidence where it was predicted; None for a system that has no
         displacement.
@@ -91,15 +94,31 @@ def score_predictions(
     return metrics.average_map(truth, spots, confidence[0].shape[1], tolerances)["all"]
 
 
-def score_spots(truth: Truths, spots: Spots, classes: Sequence[str]) -> dict[str, Any]:
-    """Loose and tight average-mAP in percent, overall and per class, as metrics.json holds them."""
+def score_spots(
+    truth: Truths, spots: Spots, classes: Sequence[str], games: Sequence[int] = ()
+) -> dict[str, Any]:
+    """Loose and tight average-mAP in percent, overall and per class, as metrics.json holds them.
+
+    Args:
+      truth: of a split.
+      spots: of the same halves.
+      classes: names of the K classes.
+      games: of each half, the index of its game, for the 95 % intervals beside both; without it
+        there are none.
+    """
     loose, tight = (
         metrics.average_map(truth, spots, len(classes), tolerances)["all"]
         for tolerances in (metrics.LOOSE, metrics.TIGHT)
     )
+    interval = {}
+    if len(games):
+        for name, tolerances in (("loose", metrics.LOOSE), ("tight", metrics.TIGHT)):
+            ends = bootstrap_interval(truth, spots, games, len(classes), tolerances)
+            interval[name] = None if ends is None else [100 * end for end in ends]
     return {
         "loose": 100 * loose.map,
         "tight": 100 * tight.map,
+        **({"interval": interval} if interval else {}),
         "per_class": {
             name: {
                 "loose": 100 * float(loose.per_class[k]),
@@ -117,8 +136,9 @@ def score_variants(
     confidence: Sequence[np.ndarray],
     displacement: Sequence[np.ndarray] | None,
     suppression: Suppression,
+    oracle: Outputs | None = None,
 ) -> SplitScores:
-    """Scores a split's predictions with displacement and without, beside guesses.
+    """Scores a split's predictions with displacement and without, beside guesses and the truth.
 
     Args:
       halves: of the split, with their events.
@@ -127,20 +147,26 @@ def score_variants(
       confidence: [N, K] of each half, in [0, 1].
       displacement: [N, K] of each half, in frames; None for a system that has none.
       suppression: which NMS.
+      oracle: what perfect models would predict, of `inference.oracle`; None to do without.
     """
     truth = make_truths(halves, classes)
+    names = [half.game for half in halves]
+    games = [list(dict.fromkeys(names)).index(name) for name in names]
 
     def spot(scores: Sequence[np.ndarray], shifts: Sequence[np.ndarray] | None) -> Spotted:
         return spot_split(scores, shifts, frame_rate, suppression)
 
     spotted = spot(confidence, displacement)
-    scores = {"with_displacement": score_spots(truth, spotted.spots, classes)}
+    scores = {"with_displacement": score_spots(truth, spotted.spots, classes, games)}
     without = None
     if displacement is not None:
         without = spot(confidence, None)
-        scores["without_displacement"] = score_spots(truth, without.spots, classes)
+        scores["without_displacement"] = score_spots(truth, without.spots, classes, games)
     guessed = spot(_draw_guesses(halves, len(classes)), None)
-    scores["guessing"] = score_spots(truth, guessed.spots, classes)
+    scores["guessing"] = score_spots(truth, guessed.spots, classes, games)
+    if oracle is not None:
+        perfect = spot(oracle.confidence, oracle.displacement)
+        scores["oracle"] = score_spots(truth, perfect.spots, classes, games)
     return SplitScores(scores, spotted, without)
 
 
@@ -150,7 +176,7 @@ def format_scores(scores: dict[str, Any], split: str) -> str:
     def make_row(name: str, values: dict[str, float]) -> tuple[str, ...]:
         return f"  {name}", f"{values['loose']:.1f}", f"{values['tight']:.1f}"
 
-    variants = ("with_displacement", "without_displacement", "guessing")
+    variants = ("with_displacement", "without_displacement", "guessing", "oracle")
     rows: list[tuple[str, ...] | str] = [
         make_row(name.replace("_", " "), scores[name]) for name in variants if name in scores
     ]

@@ -63,6 +63,14 @@ class AverageMap(NamedTuple):
     per_class: np.ndarray
 
 
+class Counts(NamedTuple):
+    """What precision and recall follow from, in each of G games; scores pass a threshold or not."""
+
+    hits: np.ndarray  # [G, D tolerances, K, 200 thresholds]
+    predicted: np.ndarray  # [G, K, 200]
+    existing: np.ndarray  # [G, K, 1]
+
+
 class Matches(NamedTuple):
     """Pairs of a truth and its spot: indexes into the arrays given, in the order of the truths.
 
@@ -108,9 +116,8 @@ def average_map(
     curve = average_precision(truths, spots, num_classes, tolerances)
     scale = np.ones(len(KINDS))
     if len(tolerances) > 1:
-        curve = (curve[:, :-1] + curve[:, 1:]) / 2
         scale[KINDS.index("unshown")] = _UNSHOWN_SCALE
-    per_class = curve.mean(axis=1)
+    per_class = average_over_tolerances(np.moveaxis(curve, 1, 0))
     maps = per_class.mean(axis=1) * scale
     return {kind: AverageMap(float(maps[i]), per_class[i]) for i, kind in enumerate(KINDS)}
 
@@ -123,9 +130,20 @@ def average_precision(
     It is the 11-point interpolated one: the mean over the recalls 0, 0.1, ... 1 of the greatest
     precision at that recall or more, among the points of the 200 `THRESHOLDS`.
     """
-    precision, recall = _curves(truths, spots, num_classes, tolerances)
+    return interpolate_precision(*_curves(truths, spots, num_classes, tolerances))
+
+
+def interpolate_precision(precision: np.ndarray, recall: np.ndarray) -> np.ndarray:
+    """Average precision [...] of precision and recall [..., 200], see `average_precision`."""
     best = [np.where(recall >= level, precision, 0).max(axis=-1) for level in _RECALLS]
     return np.sum(best, axis=0) / len(_RECALLS)
+
+
+def average_over_tolerances(curve: np.ndarray) -> np.ndarray:
+    """Average [...] of values at D equally spaced tolerances [D, ...], by the trapezoidal rule."""
+    if len(curve) > 1:
+        curve = (curve[:-1] + curve[1:]) / 2
+    return curve.mean(axis=0)
 
 
 def map_by_tolerance(
@@ -141,6 +159,56 @@ def precision_recall(
     """Precision and recall [K, 200] of all actions at each of `THRESHOLDS`; 0 where undefined."""
     precision, recall = _curves(truths, spots, num_classes, [tolerance])
     return precision[0, 0], recall[0, 0]
+
+
+def count_by_game(
+    truths: Truths,
+    spots: Spots,
+    games: Sequence[int],
+    num_classes: int,
+    tolerances: Sequence[float],
+) -> Counts:
+    """Counts of all actions, game by game; added up, the average-mAP follows from them.
+
+    Args:
+      truths: of some halves.
+      spots: of the same halves.
+      games: of each half, the index of its game from 0 on.
+      num_classes: K.
+      tolerances: D of them, in seconds.
+    """
+    truth_key, truth_index = _merge(truths)
+    spot_key, spot_index = _merge_spots(spots)
+    score, label = spots.score[spot_index], spots.label[spot_index]
+    of_half = np.asarray(games)
+    num_games = int(of_half.max()) + 1
+    game, truth_game = of_half[spots.unit[spot_index]], of_half[truths.unit[truth_index]]
+    chosen = _choose(truth_key, spot_key, score, tolerances)
+    tolerance, truth = np.nonzero(chosen >= 0)
+    hit = chosen[tolerance, truth]
+    passed = _find_bin(score)
+
+    def count(shape: tuple[int, ...], *indices: np.ndarray) -> np.ndarray:
+        cells = np.ravel_multi_index(indices, shape)
+        return np.bincount(cells, minlength=int(np.prod(shape))).reshape(shape)
+
+    bins = num_classes, len(THRESHOLDS)
+    return Counts(
+        _count_from_bin(
+            count(
+                (num_games, len(tolerances), *bins), game[hit], tolerance, label[hit], passed[hit]
+            )
+        ),
+        _count_from_bin(count((num_games, *bins), game, label, passed)),
+        count((num_games, num_classes), truth_game, truths.label[truth_index])[..., None],
+    )
+
+
+def divide(
+    hits: np.ndarray, predicted: np.ndarray, existing: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Precision and recall of counts; 0 where there is nothing to divide by."""
+    return hits / np.maximum(predicted, 1), hits / np.maximum(existing, 1)
 
 
 def match(truths: Truths, spots: Spots, tolerance: float) -> Matches:
@@ -220,16 +288,24 @@ def _curves(
     hit = chosen[tolerance, truth]
     spot_visible = _near_visible(truth_key, visible, spot_key)
 
-    passed = np.searchsorted(THRESHOLDS, score, side="right") - 1  # the highest threshold passed
+    passed = _find_bin(score)
     bins = (len(tolerances), num_classes, len(THRESHOLDS))
     cells = (tolerance * num_classes + spot_label[hit]) * len(THRESHOLDS) + passed[hit]
     hits = _by_kind(cells, spot_visible[hit], bins)
     cells = spot_label * len(THRESHOLDS) + passed
     predicted = _by_kind(cells, spot_visible, (1, *bins[1:]))
     existing = _by_kind(label, visible, (1, num_classes, 1))
-    # Scores at or over a threshold: the counts from its bin on.
-    hits, predicted = (np.cumsum(a[..., ::-1], axis=-1)[..., ::-1] for a in (hits, predicted))
-    return hits / np.maximum(predicted, 1), hits / np.maximum(existing, 1)
+    return divide(_count_from_bin(hits), _count_from_bin(predicted), existing)
+
+
+def _find_bin(score: np.ndarray) -> np.ndarray:
+    """The highest threshold that each score passes."""
+    return np.searchsorted(THRESHOLDS, score, side="right") - 1
+
+
+def _count_from_bin(counts: np.ndarray) -> np.ndarray:
+    """Of counts [..., 200] by highest threshold, those at or over each threshold."""
+    return np.cumsum(counts[..., ::-1], axis=-1)[..., ::-1]
 
 
 def _by_kind(cells: np.ndarray, visible: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

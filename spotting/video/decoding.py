@@ -196,9 +196,11 @@ def open_video(
     try:
         opened = sys.stdin.buffer if str(path) == "-" else str(path)
         container = av.open(opened, options=options or {})
-    except (PermissionError, FileNotFoundError, IsADirectoryError):
-        raise
     except (av.error.FFmpegError, ValueError) as error:
+        # A list of videos may name one that is not there, or that it may not; this file is there.
+        not_there = isinstance(error, PermissionError | FileNotFoundError | IsADirectoryError)
+        if (not_there and not os.access(path, os.R_OK)) or os.path.isdir(path):
+            raise
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(
             f"{path}: not a video, or cut off before its index: {reason}; copy it again, or "
@@ -209,6 +211,8 @@ def open_video(
         if not streams:
             kinds = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
             raise InputError(f"{path}: no video stream in it, only {kinds}")
+        if streams[0].codec_context is None:
+            raise InputError(f"{path}: nothing here decodes its pictures; convert it with ffmpeg")
         streams[0].thread_type = "AUTO"
         yield container, streams[0]
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from spotting.base.errors import InputError
+from spotting.base.inputs import is_below, is_file, read_regular
 from spotting.base.logs import duration
 from spotting.video.decoding import clock
 from spotting.video.extraction import Game, Progress
@@ -53,6 +54,8 @@ def find_games(
     places: dict[str, tuple[Path, tuple[Half, ...]]] = {}
     for path, root, halves_text, title in entries:
         halves_text, title = halves_text or halves, title or game
+        if title and not is_below(title):
+            raise InputError(f"{path}: {title!r:.80} is no game's name, a path like league/game")
         number = None if halves_text else half_of_file(path)
         if number is None:
             title = title or _relative(path.with_suffix(""), root)
@@ -125,15 +128,19 @@ def _expand(text: str, pattern: str) -> list[tuple[Path, Path | None]]:
 
 def _read_list(path: Path) -> list[_Entry]:
     entries = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    try:
+        lines = read_regular(path).decode().splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8: {error.reason} at byte {error.start}") from error
+    for number, line in enumerate(lines, 1):
         if not line.strip() or line.startswith("#"):
             continue
         fields = [field.strip() for field in line.split("\t")]
         if len(fields) > 3:
             raise InputError(f"{path}: line {number}: more than VIDEO, HALVES and GAME")
         video = path.parent / fields[0]
-        if not video.is_file():
-            raise InputError(f"{path}: line {number}: {video}: no such video")
+        if not is_file(video):
+            raise InputError(f"{path}: line {number}: {str(video)!r:.200}: no such video")
         fields += [""] * (3 - len(fields))
         entries.append(_Entry(video, None, fields[1], fields[2]))
     return entries

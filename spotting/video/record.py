@@ -14,9 +14,12 @@ from typing import Any
 
 from spotting.base.errors import InputError
 from spotting.base.files import read_object, write_json_atomic
+from spotting.base.inputs import is_below, is_text
 
 FILE = "extraction.json"
 VERSION = 1
+
+_GREATEST = 1e12  # of any number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,12 +84,37 @@ def read_records(folder: str | os.PathLike) -> list[HalfRecord]:
         if value["version"] != VERSION:
             raise InputError(f"{path}: version {value['version']}, written by a later release")
         names = {field.name for field in dataclasses.fields(HalfRecord)}
-        return [
+        records = [
             HalfRecord(**{name: item for name, item in entry.items() if name in names})
             for entry in value["halves"]
         ]
-    except (KeyError, TypeError, AttributeError) as error:
+        for record in records:
+            if problem := _find_problem(record):
+                raise ValueError(problem)
+        return records
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path}: incomplete ({error}); delete it and extract again") from error
+
+
+def _find_problem(record: HalfRecord) -> str:
+    """What a record holds that an extraction does not write; empty if nothing."""
+    for name in ("features", "file", "dtype", "video", "video_sha256", "rule"):
+        value = getattr(record, name)
+        if not isinstance(value, str) or not is_text(value):
+            return f"{name} is {value!r:.40}"
+    for name in ("half", "rows", "dim", "columns"):
+        value = getattr(record, name)
+        if type(value) is not int or not 0 <= value <= _GREATEST:
+            return f"{name} is {value!r:.40}"
+    for name in ("frame_rate", "start", "end", "lost_seconds"):
+        value = getattr(record, name)
+        if type(value) not in (int, float) or not abs(value) <= _GREATEST:
+            return f"{name} is {value!r:.40}"
+    if not is_below(record.file) or Path(record.file).name != record.file:
+        return f"file is {record.file!r:.40}"
+    return ""
 
 
 def write_record(folder: str | os.PathLike, record: HalfRecord) -> None:

@@ -5,10 +5,14 @@ data, and is given a meaning of ours.
 """
 
 import pickle
+import pickletools
 from collections.abc import Callable, Mapping
 from typing import IO, Any
 
 from spotting.base.errors import InputError
+
+_REMEMBERING = ("PUT", "BINPUT", "LONG_BINPUT")
+_MOST_REMEMBERED = 1_000_000
 
 
 class RestrictedUnpickler(pickle.Unpickler):
@@ -29,6 +33,7 @@ class RestrictedUnpickler(pickle.Unpickler):
         storages: Callable[[Any], Any] | None = None,
     ):
         super().__init__(file, encoding="latin1")
+        self._file = file
         self._source, self._names, self._storages = source, names, storages
 
     def find_class(self, module: str, name: str) -> Any:
@@ -50,9 +55,21 @@ class RestrictedUnpickler(pickle.Unpickler):
     def read(self) -> Any:
         """The next object; InputError if the bytes are no pickle."""
         try:
+            self._check_memory()
             return self.load()
         except InputError:
             raise
         except Exception as error:  # whatever damaged bytes may bring about
             reason = str(error) or type(error).__name__
             raise InputError(f"{self._source}: damaged: {reason}; copy it again") from error
+
+    def _check_memory(self) -> None:
+        """Raises ValueError where an object is to be remembered under a number beyond all sense.
+
+        Python makes room for all numbers up to it.
+        """
+        start = self._file.tell()
+        for opcode, argument, _ in pickletools.genops(self._file):
+            if opcode.name in _REMEMBERING and int(argument or 0) > _MOST_REMEMBERED:
+                raise ValueError(f"it remembers an object as number {argument}")
+        self._file.seek(start)

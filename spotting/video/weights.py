@@ -13,6 +13,7 @@ import numpy as np
 
 from spotting.base.errors import InputError
 from spotting.base.files import atomic_file
+from spotting.base.hdf5 import list_datasets, open_h5, read_dataset
 from spotting.video import resnet
 
 
@@ -140,50 +141,37 @@ def read_keras_weights(
     Raises:
       InputError: not such a file, or a weight is missing or has another shape.
     """
-    try:
-        import h5py
-    except ImportError as error:
-        raise InputError("reading Keras's .h5 needs h5py: pip install 'spotting[video]'") from error
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; leave --weights out to download it")
+    size = path.stat().st_size
     result: dict[str, dict[str, np.ndarray]] = {}
-    try:
-        with h5py.File(path, "r") as file:
-            root = file.get("model_weights", file)
-            if "layer_names" not in root.attrs:
-                raise InputError(f"{path}: no weights of Keras 2: it has no layer_names")
-            for layer, wanted in shapes.items():
-                if layer not in root:
-                    raise InputError(f"{path}: weights of another network: it has no {layer}")
-                group = root[layer]
-                names = [_text(name) for name in group.attrs["weight_names"]]
-                found = {name.rpartition("/")[2].partition(":")[0]: name for name in names}
-                result[layer] = {}
-                for name, shape in wanted.items():
-                    if name not in found:
-                        raise InputError(f"{path}: {layer} has no {name}")
-                    array = np.asarray(group[found[name]], np.float32)
-                    if array.shape != shape:
-                        raise InputError(
-                            f"{path}: weights of another network: {layer}/{name} is "
-                            f"{array.shape}, not {shape}"
-                        )
-                    if not np.isfinite(array).all():
-                        raise InputError(f"{path}: {layer}/{name} is not finite; copy it again")
-                    result[layer][name] = array
-    except (OSError, KeyError, RuntimeError, TypeError) as error:
-        if isinstance(error, PermissionError):
-            raise
-        reason = str(error).strip("'\"")
-        raise InputError(f"{path}: damaged, or no .h5 file: {reason}; copy it again") from error
+    with open_h5(path) as file:
+        root = file.get("model_weights", file)
+        if "layer_names" not in root.attrs:
+            raise InputError(f"{path}: no weights of Keras 2: it has no layer_names")
+        for layer, wanted in shapes.items():
+            if layer not in root:
+                raise InputError(f"{path}: weights of another network: it has no {layer}")
+            group = root[layer]
+            names = list_datasets(group)
+            found = {name.rpartition("/")[2].partition(":")[0]: name for name in names}
+            result[layer] = {}
+            for name, shape in wanted.items():
+                if name not in found:
+                    raise InputError(f"{path}: {layer} has no {name}")
+                array = read_dataset(group[found[name]], size).astype(np.float32)
+                if array.shape != shape:
+                    raise InputError(
+                        f"{path}: weights of another network: {layer}/{name} is "
+                        f"{array.shape}, not {shape}"
+                    )
+                if not np.isfinite(array).all():
+                    raise InputError(f"{path}: {layer}/{name} is not finite; copy it again")
+                result[layer][name] = array
     return result
 
 
 def read_resnet_weights(path: str | os.PathLike) -> dict[str, dict[str, np.ndarray]]:
     """Parameters of `resnet.ResNet152` from Keras's file; errors as `read_keras_weights`."""
     return resnet.fold(read_keras_weights(path, resnet.weight_shapes()))
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)

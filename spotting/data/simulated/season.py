@@ -46,7 +46,7 @@ import numpy as np
 
 from spotting import timing
 from spotting.base.errors import InputError
-from spotting.base.files import parse_json, write_json_atomic
+from spotting.base.files import read_object, write_json_atomic
 from spotting.data.annotations import LABELS_FILE
 from spotting.data.dataset import DESCRIPTION_FILE, HALVES
 from spotting.data.simulated.play import Action, play_half
@@ -203,8 +203,8 @@ def is_described(path: Path, season: dict[str, Any]) -> bool:
     if not path.exists():
         return False
     try:
-        found = parse_json(path.read_bytes(), path)["season"]
-    except (InputError, KeyError, TypeError) as error:
+        found = read_object(path)["season"]
+    except (InputError, KeyError) as error:
         raise InputError(f"{path}: not of simulated matches; choose another folder") from error
     if found != season:
         raise InputError(f"{path}: of the season {found}, not {season}; delete the folder")

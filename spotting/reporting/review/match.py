@@ -12,6 +12,7 @@ from typing import NamedTuple
 from spotting import timing
 from spotting.base.errors import InputError
 from spotting.base.files import parse_json
+from spotting.base.inputs import read_regular
 from spotting.data.annotations import (
     HALF_NUMBERS,
     RESULTS_FILE,
@@ -104,7 +105,7 @@ def read_spots(path: Path) -> Spots:
         path = files[0]
     elif not path.is_file():
         raise InputError(f"{path}: no such folder of spots")
-    content = path.read_bytes()
+    content = read_regular(path)
     document = parse_json(content, path)
     spots = [spot for spot in read_results(path) if math.isfinite(spot.confidence)]
     named = document.get("UrlLocal") if isinstance(document, dict) else None
@@ -131,7 +132,7 @@ def read_classes(path: Path) -> tuple[str, ...]:
         path = path / "dataset.json"
     if not path.is_file():
         raise InputError(f"{path}: no such file; it should be a dataset.json with classes")
-    document = parse_json(path.read_bytes(), path)
+    document = parse_json(read_regular(path), path)
     classes = document.get("classes") if isinstance(document, dict) else None
     if (
         not isinstance(classes, list)

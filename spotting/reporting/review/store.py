@@ -27,6 +27,7 @@ from typing import Any, Literal
 from spotting import timing
 from spotting.base.errors import InputError
 from spotting.base.files import atomic_file, parse_json
+from spotting.base.inputs import is_text, read_regular
 from spotting.data.annotations import HALF_NUMBERS, LABELS_FILE, read_events
 from spotting.data.exports import Moment
 from spotting.reporting.review.match import Match
@@ -305,7 +306,7 @@ class Store:
         path = self.folder / STATE_FILE
         if not path.is_file():
             return None
-        state = parse_json(path.read_bytes(), path)
+        state = parse_json(read_regular(path), path)
         problem = _find_problem(state)
         if problem:
             raise InputError(f"{path}: {problem}; --restart begins anew, after a copy was made")
@@ -348,7 +349,14 @@ def _find_problem(state: Any) -> str:
         return "not a review that this version knows"
     if not isinstance(state.get("game"), str) or type(state.get("revision")) is not int:
         return "damaged"
-    items = state.get("items")
+    written, items = state.get("labels", []), state.get("items")
+    if (
+        not isinstance(state.get("document", {}), dict)
+        or not isinstance(state.get("source", ""), str)
+        or not isinstance(written, list)
+        or not all(isinstance(digest, str) for digest in written)
+    ):
+        return "damaged"
     if not isinstance(items, list):
         return "damaged: no list of spots"
     for item in items:
@@ -359,6 +367,7 @@ def _find_problem(state: Any) -> str:
             and type(item.get("position")) is int
             and 0 <= item["position"] <= _MOST_MS
             and isinstance(item.get("label"), str)
+            and is_text(item["id"] + item["label"])
             and item.get("status") in STATUSES
             and isinstance(item.get("visible"), bool)
             and isinstance(item.get("confidence"), int | float | None)
