@@ -14,10 +14,17 @@ import pytest
 from spotting import Spotter, evaluate, predict
 from spotting.base import cli
 from spotting.base.errors import InputError
-from spotting.data.annotations import iterate_results, read_events, read_results
+from spotting.data.annotations import (
+    Prediction,
+    iterate_results,
+    read_events,
+    read_results,
+    write_results,
+)
 from spotting.data.dataset import read_official_splits
 from spotting.data.unlabelled import Game, list_games, warn_of_lengths
-from spotting.reporting.spot_files import CSV_HEADER
+from spotting.reporting.spot_files import CSV_HEADER, write_csv, write_timeline
+from spotting.runs.prediction_record import SpottedGame
 
 GAME = "league/2026/2026-05-02 - 18-30 Málaga 1 - 0 Köln"
 GAMES = [f"league/2026/m{i}" for i in range(4)] + [GAME]
@@ -75,6 +82,7 @@ def test_all_that_is_written(run, tiny_run, tiny_dataset, tmp_path):
         minutes, seconds = row["time"].split(":")
         assert 60 * int(minutes) + float(seconds) == float(row["seconds"]) == spot.position
         assert (int(row["half"]), row["class"]) == (spot.half, spot.label)
+        assert row["minute"] == str({1: 1, 2: 46}[spot.half] + int(minutes))
         assert float(row["confidence"]) == pytest.approx(spot.confidence, abs=1e-6)
 
     with zipfile.ZipFile(output / "submission.zip") as archive:
@@ -118,6 +126,23 @@ def test_threshold_offset_and_window(run, game, tmp_path, tiny_run):
 
     assert len(spots("--window=4")[0]) > len(everything) > len(spots("--window=40,40,40")[0])
     assert len(spots("--nms=soft")[0]) > len(everything)
+
+
+def test_minutes_of_the_match_in_the_table_and_on_the_page(tmp_path):
+    spots = [Prediction(1, "Goal", 2765.5, 0.9), Prediction(2, "Goal", 30.0, 0.8)]
+    games = [
+        SpottedGame("halves", {1: 2900.0, 2: 2800.0}),
+        SpottedGame("whole match", {1: 6000.0}),
+    ]
+    for game in games:
+        of_game = [spot for spot in spots if spot.half in game.seconds]
+        write_results(tmp_path / game.name / RESULTS, game.name, of_game)
+    write_csv(tmp_path / "spots.csv", tmp_path, games)
+    found = [(row["time"], row["minute"]) for row in _table(tmp_path)]
+    assert found == [("46:05.500", "45+2"), ("00:30.000", "46"), ("46:05.500", "")]
+    write_timeline(tmp_path, games, "ours", ["Goal"], None)
+    page = (tmp_path / "timeline.html").read_text("utf-8")
+    assert re.findall(r'"period":(\[.*?\]|null)', page) == ["[0,45]", "[45,45]", "null"]
 
 
 def test_what_is_there_is_kept(run, game, tmp_path):

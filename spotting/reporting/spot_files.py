@@ -13,7 +13,9 @@ from spotting.data.exports import (
     EXTRACTION_FILE,
     HalfPlace,
     Moment,
+    begin_minutes,
     make_exports,
+    match_minute,
     read_places,
     write_exports,
 )
@@ -28,7 +30,7 @@ from spotting.reporting.timeline import (
 from spotting.runs.prediction_record import SpottedGame
 
 CSV_FILE, TIMELINE_FILE, ZIP_FILE = "spots.csv", "timeline.html", "submission.zip"
-CSV_HEADER = ("game", "half", "time", "seconds", "class", "confidence", "video_seconds")
+CSV_HEADER = ("game", "half", "time", "seconds", "class", "confidence", "video_seconds", "minute")
 
 
 def write_csv(path: Path, folder: Path, games: Sequence[SpottedGame]) -> None:
@@ -39,14 +41,15 @@ def write_csv(path: Path, folder: Path, games: Sequence[SpottedGame]) -> None:
         table.writerow(CSV_HEADER)
         for game in games:
             places = read_places(folder / game.name)
+            begins = begin_minutes(game.seconds, places)
             for spot in read_results(folder / game.name / RESULTS_FILE):
                 place = places.get(spot.half)
                 in_video = f"{place.start + spot.position:.3f}" if place else ""
                 clock, seconds = timing.clock(spot.position), f"{spot.position:.3f}"
                 confidence = f"{spot.confidence:.6f}"
-                table.writerow(
-                    (game.name, spot.half, clock, seconds, spot.label, confidence, in_video)
-                )
+                minute = match_minute(spot.half, spot.position, begins.get(spot.half))
+                row = (game.name, spot.half, clock, seconds, spot.label, confidence)
+                table.writerow((*row, in_video, minute))
         text.detach()
 
 
@@ -80,11 +83,13 @@ def write_timeline(
             for spot in read_results(output / game.name / RESULTS_FILE)
             if spot.confidence >= LEAST_CONFIDENCE
         ]
+        begins = begin_minutes(game.seconds, read_places(output / game.name))
         halves = [
             TimelineHalf(
                 half,
                 max(0.0, seconds),
                 {system: [spot for spot in spots if spot.half == half]},
+                starts_match_clock=begins[half] is not None,
             )
             for half, seconds in game.seconds.items()
         ]
