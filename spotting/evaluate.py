@@ -32,6 +32,7 @@ from spotting.data.annotations import (
     read_events,
 )
 from spotting.data.dataset import DESCRIPTION_FILE, describe_dataset
+from spotting.runs.layout import check_results
 from spotting.scoring import metrics
 
 TOLERANCES: Mapping[str, Sequence[float]] = {
@@ -79,6 +80,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all scores there, 0 to 1")
     arguments = parser.parse_args()
 
+    check_results(arguments.predictions)
     classes = _read_classes(arguments.labels)
     names = _labelled_games(arguments.labels, arguments.split)
     predictions = _read_predictions(arguments.predictions, names)

@@ -246,6 +246,8 @@ def _result_files(path: Path) -> Iterator[tuple[str, str, bytes]]:
         for file in files:
             yield file.parent.relative_to(path).as_posix(), str(file), file.read_bytes()
         return
+    if not path.exists():
+        raise InputError(f"{path}: no such folder or zip file")
     with unzipping(f"{path}: neither a folder nor a sound zip file"):
         archive = zipfile.ZipFile(path)
     with archive:
