@@ -14,7 +14,8 @@ where they are kept; videos are called as `extract` calls them.
 Writes to --output
   <game>/results_spotting.json   the spots in SoccerNet's format
   spots.csv                      all games in one table: game,half,time,seconds,class,confidence,
-                                 video_seconds (where `extract` has seen the video)
+                                 video_seconds (where `extract` has seen the video), minute (of
+                                 the match, 45+2)
   timeline.html                  the spots of every half on a time axis, to look at
   submission.zip                 with --zip: for SoccerNet's challenge server and its evaluator
   <game>/sportscode.xml, chapters.vtt, osl.json, events.csv
@@ -59,6 +60,7 @@ from spotting.reporting.spot_files import (
     write_timeline,
     write_zip,
 )
+from spotting.runs.hub import find_run
 from spotting.runs.prediction_record import (
     RECORD_FILE,
     PredictionRecord,
@@ -85,7 +87,8 @@ def main() -> int:
     from spotting import Spotter
     from spotting.base.logs import ProgressLine, duration, log
 
-    spotter = Spotter.load(arguments.workdir, arguments.nms, arguments.window)
+    workdir = find_run(arguments.workdir)
+    spotter = Spotter.load(workdir, arguments.nms, arguments.window)
     spotter.floor(arguments.threshold)  # Not there? Better said now than for each game.
     failed = 0
     if arguments.video:
@@ -94,7 +97,7 @@ def main() -> int:
         games, failed = _extract(arguments, spotter)
     else:
         games = list_games(arguments.features, spotter.features)
-    record = _open_record(arguments)
+    record = _open_record(arguments, workdir)
     _check_output(arguments, games, record)
     for warning in warn_of_lengths(games, spotter.frame_rate, spotter.data == SOCCERNET_V2):
         log(f"warning: {warning}")
@@ -151,7 +154,7 @@ def main() -> int:
         write_timeline(
             arguments.output,
             spotted,
-            str(spotter.workdir),
+            arguments.workdir,
             spotter.classes,
             spotter.thresholds,
         )
@@ -196,9 +199,9 @@ def _extract(arguments: Namespace, spotter: "Spotter") -> tuple[list[Game], int]
     return sorted(games), failed
 
 
-def _open_record(arguments: Namespace) -> PredictionRecord:
+def _open_record(arguments: Namespace, workdir: Path) -> PredictionRecord:
     options = {
-        "run": identify_run(arguments.workdir),
+        "run": identify_run(workdir),
         "threshold": arguments.threshold,
         "nms": arguments.nms,
         "window": arguments.window,
@@ -217,7 +220,9 @@ def _describe_offset(offset: Mapping[int, float] | float) -> Any:
 
 def _parse() -> Namespace:
     parser = cli.Parser("python -m spotting.predict", __doc__)
-    parser.add_argument("--workdir", type=Path, required=True, metavar="DIR", help="the run")
+    parser.add_argument(
+        "--workdir", required=True, metavar="DIR", help="the run: a folder, or hf://owner/name"
+    )
     parser.add_argument(
         "--features", type=Path, nargs="+", action="extend", default=[], metavar="FILE_OR_FOLDER"
     )

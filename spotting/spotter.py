@@ -106,10 +106,11 @@ class Spotter:
         nms: Literal["hard", "soft"] | None = None,
         window: float | Iterable[float] | None = None,
     ) -> "Spotter":
-        """Reads a run folder that `python -m spotting.main` wrote.
+        """Reads a run that `python -m spotting.main` wrote.
 
         Args:
-          workdir: the folder, of one seed.
+          workdir: its folder, of one seed; what `spotting push` made of it; or
+            hf://owner/name[@revision], which is downloaded from Hugging Face's hub.
           nms: "hard" or "soft" non-maximum suppression; by default the run's.
           window: seconds, for all classes or for each: the full width of what hard suppression
             removes around a spot, the radius of what soft suppression decays. By default the run's,

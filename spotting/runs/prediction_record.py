@@ -100,7 +100,7 @@ def _describe_files(game: Game) -> dict[str, list[Any]]:
 def identify_run(workdir: Path) -> str:
     """A hash of what a run's predictions follow from: its config, thresholds and best weights."""
     digest = hashlib.sha256()
-    files = [workdir / layout.CONFIG, workdir / layout.THRESHOLDS]
+    files = [workdir / name for name in (layout.CONFIG, layout.THRESHOLDS, layout.WEIGHTS)]
     for kind in ("confidence", "displacement"):
         files += sorted((layout.locate_checkpoints(workdir, kind) / "best").rglob("*"))
     for path in files:
