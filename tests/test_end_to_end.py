@@ -175,10 +175,14 @@ def test_what_is_missing_of_a_finished_run_is_made(tiny_run, tiny_dataset, tmp_p
     assert "the one that chose the models" in report
 
     monkeypatch.setattr(runs_setup, "read_matches", lambda *_: pytest.fail("work done twice"))
-    (folder / "report.html").unlink()
+    card = (folder / "README.md").read_text()
+    assert 'split: "valid"' in card
+    for name in ("report.html", "README.md"):
+        (folder / name).unlink()
     before = (folder / "timeline.png").stat().st_mtime_ns
     experiment.run(config, folder)
     assert (folder / "report.html").exists()
+    assert (folder / "README.md").read_text() == card
     assert (folder / "timeline.png").stat().st_mtime_ns == before
 
 
