@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
+import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -191,6 +193,25 @@ def test_without_the_packages(run, pushed, tiny_run, tmp_path, monkeypatch):
 def test_names_that_are_none(text):
     with pytest.raises(InputError, match="not of the form hf://owner/name"):
         hub.find_run(text)
+
+
+def test_a_path_may_name_a_run_of_the_hub(pushed, monkeypatch):
+    """Commands make paths of what they are given, which takes a slash away."""
+    asked = []
+
+    def download(repository, revision, allow_patterns):
+        asked.append((repository, revision, sorted(allow_patterns)))
+        return str(pushed)
+
+    package = types.SimpleNamespace(snapshot_download=download)
+    monkeypatch.setattr(hub, "import_hub", lambda: package)
+    assert hub.find_run(Path("hf://owner/name@refs/pr/1")) == pushed
+    assert hub.find_run("hf://owner/na.me") == pushed
+    assert asked == [
+        ("owner/name", "refs/pr/1", sorted(FILES)),
+        ("owner/na.me", None, sorted(FILES)),
+    ]
+    assert hub.find_run(pushed) == pushed
 
 
 PROGRAM = """
