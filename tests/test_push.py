@@ -111,6 +111,15 @@ def _change_array(change):
     return apply
 
 
+def _change_config(change):
+    def apply(folder):
+        config = json.loads((folder / "config.json").read_text())
+        change(config)
+        (folder / "config.json").write_text(json.dumps(config))
+
+    return apply
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -134,6 +143,9 @@ def _change_array(change):
         (lambda f: (f / "config.json").write_text("[]"), "config.json: not a JSON object"),
         (lambda f: (f / "config.json").write_text('{"data": 3}'), "config.json: no config"),
         (lambda f: (f / "dataset.json").write_text("{}"), 'dataset.json: no "name" in it'),
+        (_change_config(lambda c: c["model"].pop("unet")), "config.json: no network can be made"),
+        (_change_config(lambda c: c["model"].update(reduction=[16, 9])), "is float32 .* by the"),
+        (_change_config(lambda c: c["anchors"].update(chunk=1e300)), "config.json: no network"),
     ],
 )
 def test_folders_that_do_not_fit_are_one_line(changed, change, message):

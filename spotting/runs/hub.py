@@ -65,8 +65,9 @@ def remove_folders(values: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: dict(v) if isinstance(v, Mapping) else v for name, v in values.items()}
     kept["data"] |= {name: "" for name in ("root", "prepared_dir") if name in kept["data"]}
     for kind in ("confidence", "displacement"):
-        if start := kept.get(kind, {}).get("initial_weights"):
-            kept[kind]["initial_weights"] = Path(start).name
+        values_of_kind = kept.get(kind)
+        if isinstance(values_of_kind, dict) and "initial_weights" in values_of_kind:
+            values_of_kind["initial_weights"] = Path(str(values_of_kind["initial_weights"])).name
     return kept
 
 

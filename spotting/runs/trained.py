@@ -74,9 +74,17 @@ def load_run(workdir: str | os.PathLike) -> TrainedRun:
     if transform.concatenate:
         raise InputError(f"{workdir}: was trained on several feature sets joined; only one works")
     dataset = describe_transformed(source, transform)
-    frames = chunk_frames(config, dataset.frame_rate)
     kinds = list_kinds(config)
-    shapes = {kind: variable_shapes(config, dataset, kind) for kind in kinds}
+    try:
+        frames = chunk_frames(config, dataset.frame_rate)
+        shapes = {kind: variable_shapes(config, dataset, kind) for kind in kinds}
+    except InputError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{workdir / layout.CONFIG}: no network can be made of it: {reason:.200}"
+        ) from error
     weights = workdir / layout.WEIGHTS
     if weights.is_file():
         num_columns = dataset.feature_dim if transform.normalize != "none" else None
