@@ -250,6 +250,7 @@ print(json.dumps({"spots": found, "errors": errors}))
 """
 
 
+@pytest.mark.slow
 def test_to_a_hub_and_back(tiny_run, tmp_path):
     pytest.importorskip("huggingface_hub")
     np.save(tmp_path / "1_toy16.npy", _features())
