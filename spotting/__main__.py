@@ -22,6 +22,7 @@ COMMANDS = (
     "tune",
     "fuse",
     "export",
+    "push",
     "import_keras",
     "benchmark",
 )

@@ -42,6 +42,7 @@ from spotting.data.annotations import (
     read_events,
 )
 from spotting.data.dataset import DESCRIPTION_FILE, describe_dataset
+from spotting.runs.layout import check_results
 from spotting.scoring import metrics
 
 TOLERANCES: Mapping[str, Sequence[float]] = {
@@ -101,6 +102,7 @@ def main() -> None:
     arguments = parser.parse_args()
     _check_options(arguments)
 
+    check_results(arguments.predictions)
     classes = _read_classes(arguments.labels)
     names = _labelled_games(arguments.labels, arguments.split)
     with contextlib.ExitStack() as stack:

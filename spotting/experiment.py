@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from spotting.base import parallel
 from spotting.base.logs import log
 from spotting.reporting.outcome import present
+from spotting.reporting.settings import list_hyper_parameters
 from spotting.runs import layout
 from spotting.runs.config import check_config
 from spotting.runs.feeding import PerRun, count_trainings_at_once, make_epochs
@@ -74,6 +75,10 @@ def run(config: ConfigDict, workdir: Path, mode: str = "run") -> dict[int, dict[
         if mode != "evaluate":
             check_initial_weights(setup, runs)
         claim_folders(setup)
+        for run in runs:
+            run.log.write_hyper_parameters(
+                list_hyper_parameters(config.to_dict()), [f"{kind}/score" for kind in setup.kinds]
+            )
 
         # 3. As many seeds train together as fit. The displacement model comes second, since its
         #    validation needs the confidence model's scores.
@@ -117,10 +122,12 @@ def train(
         return {}
     objective = setup.make_objective(kind)
     states = stack([initial_state(setup, run, kind, objective) for run in runs])
+    parameters = count_parameters(states.params) // len(runs)
+    for run in runs:
+        run.log.write("model", model=kind, parameters=parameters)
     log(
-        f"{kind}: {count_parameters(states.params) // len(runs):,} parameters, {len(runs)} "
-        f"seed(s), {setup.schedule.epochs} epochs of {setup.schedule.steps} steps on "
-        f"{setup.mesh.size} x {jax.devices()[0].device_kind}"
+        f"{kind}: {parameters:,} parameters, {len(runs)} seed(s), {setup.schedule.epochs} epochs "
+        f"of {setup.schedule.steps} steps on {setup.mesh.size} x {jax.devices()[0].device_kind}"
     )
     run_epoch = make_epochs(setup, objective, per_run, [run.seed for run in runs])
     validation = None

@@ -14,7 +14,8 @@ where they are kept; videos are called as `extract` calls them.
 Writes to --output
   <game>/results_spotting.json   the spots in SoccerNet's format
   spots.csv                      all games in one table: game,half,time,seconds,class,confidence,
-                                 video_seconds (where `extract` has seen the video)
+                                 video_seconds (where `extract` has seen the video), minute (of
+                                 the match, 45+2)
   timeline.html                  the spots of every half on a time axis, to look at
   submission.zip                 with --zip: for SoccerNet's challenge server and its evaluator
   <game>/sportscode.xml, chapters.vtt, osl.json, events.csv
@@ -26,198 +27,59 @@ options or another program wrote is refused, unless --overwrite. Without --thres
 written, down to confidence 0, as average-mAP wants them.
 """
 
-import csv
-import hashlib
-import io
 import os
-import re
 import time
 import traceback
 import unicodedata
-import zipfile
 from argparse import SUPPRESS, ArgumentTypeError, Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from spotting import timing
 from spotting.base import cli
 from spotting.base.errors import InputError
-from spotting.base.files import atomic_file, read_object, write_json_atomic, write_text_atomic
-from spotting.base.inputs import is_below
 from spotting.data.annotations import (
     HALF_LIST,
     HALF_NUMBERS,
     RESULTS_FILE,
     Prediction,
-    read_results,
     write_results,
 )
 from spotting.data.checks import read_header
 from spotting.data.dataset import SOCCERNET_V2
-from spotting.data.exports import (
-    EXTRACTION_FILE,
-    HalfPlace,
-    Moment,
-    make_cell,
-    make_exports,
-    parse_formats,
-    read_places,
-    write_exports,
+from spotting.data.exports import EXTRACTION_FILE, parse_formats, read_places
+from spotting.data.unlabelled import Game, check_path, list_games, warn_of_lengths
+from spotting.reporting.spot_files import (
+    CSV_FILE,
+    TIMELINE_FILE,
+    ZIP_FILE,
+    write_csv,
+    write_for_analysts,
+    write_timeline,
+    write_zip,
 )
-from spotting.data.halves import FeatureFile, find_games
-from spotting.reporting.clips import write_clips
-from spotting.reporting.timeline import (
-    LEAST_CONFIDENCE,
-    TimelineGame,
-    TimelineHalf,
-    write_timeline_page,
+from spotting.runs.hub import find_run
+from spotting.runs.prediction_record import (
+    RECORD_FILE,
+    PredictionRecord,
+    SpottedGame,
+    identify_run,
 )
-from spotting.runs import layout
 
 if TYPE_CHECKING:
     from spotting import Spotter
 
-CSV_FILE, TIMELINE_FILE, ZIP_FILE = "spots.csv", "timeline.html", "submission.zip"
-RECORD_FILE = "predict.json"
 FEATURES_FOLDER = "features"
 """Within --output: what was extracted of --video."""
-CSV_HEADER = ("game", "half", "time", "seconds", "class", "confidence", "video_seconds")
-
-# A half of a match at another frame rate than its own would last as long as none does.
-_SOCCER_MINUTES = (30, 80)
-_LONGEST_HOURS = 3
-
-
-class Game(NamedTuple):
-    """A game to spot: its name and the feature file of each half."""
-
-    name: str
-    halves: Mapping[int, Path]
-
-
-class SpottedGame(NamedTuple):
-    """A game whose results are written, and how many seconds each half lasts."""
-
-    name: str
-    seconds: Mapping[int, float]
-
-
-class Record:
-    """predict.json: which run and options made the results of a folder, game by game.
-
-    With it the same command resumes: a game is finished if it is in the record with the same
-    feature files and its results are there.
-    """
-
-    def __init__(self, output: Path, made_by: Mapping[str, Any]):
-        """Reads what an earlier command left, if it was the same one.
-
-        Args:
-          output: the folder of results.
-          made_by: of this command: the run and the options.
-
-        Raises:
-          InputError: the folder holds results of another run or of other options.
-        """
-        self._output, self._path, self._made_by = output, output / RECORD_FILE, dict(made_by)
-        self._games: dict[str, Any] = {}
-        if not self._path.is_file():
-            return
-        earlier = read_object(self._path)
-        theirs, games = earlier.get("made_by"), earlier.get("games")
-        if not isinstance(theirs, dict) or not isinstance(games, dict):
-            raise InputError(f"{self._path}: not a record of predictions; --overwrite replaces it")
-        differing = [name for name in self._made_by if theirs.get(name) != self._made_by[name]]
-        if differing:
-            raise InputError(
-                f"{output}: holds results of another {', '.join(differing)}; choose another "
-                "--output, or replace them with --overwrite"
-            )
-        for name, entry in games.items():
-            if not _is_entry(name, entry):
-                raise InputError(
-                    f"{self._path}: damaged, what it says of game {name!r:.80}; --overwrite "
-                    "replaces it"
-                )
-        self._games = games
-
-    def finished(self, game: Game) -> SpottedGame | None:
-        """A game as an earlier command left it; None if it is to be spotted."""
-        entry = self._games.get(game.name)
-        if entry is None or entry["files"] != _describe_files(game):
-            return None
-        return self._read(game.name)
-
-    def others(self, games: Sequence[Game]) -> list[SpottedGame]:
-        """Games of earlier commands, by the same run and options, that are not among these."""
-        names = {game.name for game in games}
-        found = (self._read(name) for name in self._games if name not in names)
-        return [game for game in found if game]
-
-    def _read(self, name: str) -> SpottedGame | None:
-        if not (self._output / name / RESULTS_FILE).is_file():
-            return None
-        seconds = {int(half): float(value) for half, value in self._games[name]["seconds"].items()}
-        return SpottedGame(name, seconds)
-
-    def add(self, game: Game, spotted: SpottedGame) -> None:
-        """Notes a game whose results are then to be written; older ones are deleted first.
-
-        So there is no moment at which a killed process leaves results that nobody owns, or older
-        ones that pass for these.
-        """
-        (self._output / game.name / RESULTS_FILE).unlink(missing_ok=True)
-        seconds = {str(half): value for half, value in spotted.seconds.items()}
-        self._games[game.name] = {"files": _describe_files(game), "seconds": seconds}
-        write_json_atomic(self._path, {"made_by": self._made_by, "games": self._games})
-
-    def __contains__(self, game: object) -> bool:
-        return game in self._games
-
-
-def _is_entry(name: str, entry: Any) -> bool:
-    """Whether a game's entry in predict.json is as `Record.add` writes it."""
-    if not is_below(name) or not isinstance(entry, dict):
-        return False
-    seconds = entry.get("seconds")
-    return (
-        isinstance(entry.get("files"), dict)
-        and isinstance(seconds, dict)
-        and seconds.keys() <= set(map(str, HALF_NUMBERS))
-        and all(type(value) in (int, float) and abs(value) < 1e9 for value in seconds.values())
-    )
-
-
-def _describe_files(game: Game) -> dict[str, list[Any]]:
-    """Path, size and time of change of each half's file: enough to notice another one."""
-    found = {}
-    for half, path in game.halves.items():
-        status = path.stat()
-        found[str(half)] = [str(path.resolve()), status.st_size, status.st_mtime_ns]
-    return found
-
-
-def identify_run(workdir: Path) -> str:
-    """A hash of what a run's predictions follow from: its config, thresholds and best weights."""
-    digest = hashlib.sha256()
-    files = [workdir / layout.CONFIG, workdir / layout.THRESHOLDS]
-    for kind in ("confidence", "displacement"):
-        files += sorted((layout.locate_checkpoints(workdir, kind) / "best").rglob("*"))
-    for path in files:
-        if path.is_file():
-            digest.update(path.relative_to(workdir).as_posix().encode())
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
 
 
 def main() -> int:
     """Reads the command line, spots game by game."""
     arguments = _parse()
     for path in arguments.features:
-        _check_features(path)
+        check_path(path)
     for path in arguments.video:
         if not path.exists():
             raise InputError(f"{path}: no such video")
@@ -225,7 +87,8 @@ def main() -> int:
     from spotting import Spotter
     from spotting.base.logs import ProgressLine, duration, log
 
-    spotter = Spotter.load(arguments.workdir, arguments.nms, arguments.window)
+    workdir = find_run(arguments.workdir)
+    spotter = Spotter.load(workdir, arguments.nms, arguments.window)
     spotter.floor(arguments.threshold)  # Not there? Better said now than for each game.
     failed = 0
     if arguments.video:
@@ -233,10 +96,10 @@ def main() -> int:
         _check_options(arguments)
         games, failed = _extract(arguments, spotter)
     else:
-        games = find(arguments.features, spotter.features)
-    record = _open_record(arguments)
+        games = list_games(arguments.features, spotter.features)
+    record = _open_record(arguments, workdir)
     _check_output(arguments, games, record)
-    for warning in odd_lengths(games, spotter.frame_rate, spotter.data == SOCCERNET_V2):
+    for warning in warn_of_lengths(games, spotter.frame_rate, spotter.data == SOCCERNET_V2):
         log(f"warning: {warning}")
 
     line, began = ProgressLine(), time.monotonic()
@@ -257,7 +120,14 @@ def main() -> int:
             predictions, seconds = _spot(spotter, game, arguments.threshold, arguments.offset)
             within = [spot for spot in predictions if spot.position >= 0]
             record.add(game, SpottedGame(game.name, seconds))
-            _export(arguments, game, within, spotter.classes)
+            write_for_analysts(
+                arguments.output / game.name,
+                game,
+                within,
+                arguments.export,
+                spotter.classes,
+                arguments.clips,
+            )
             # Last: a game with results is finished.
             write_results(arguments.output / game.name / RESULTS_FILE, game.name, within)
         except (InputError, OSError) as error:
@@ -281,7 +151,13 @@ def main() -> int:
         log(f"warning: --offset moved {dropped} spots to before the start; they are left out")
     if spotted:
         write_csv(arguments.output / CSV_FILE, arguments.output, spotted)
-        _write_timeline(arguments.output, spotted, spotter)
+        write_timeline(
+            arguments.output,
+            spotted,
+            arguments.workdir,
+            spotter.classes,
+            spotter.thresholds,
+        )
         if arguments.zip:
             write_zip(arguments.output / ZIP_FILE, arguments.output, spotted)
         took = duration(time.monotonic() - began)
@@ -323,14 +199,9 @@ def _extract(arguments: Namespace, spotter: "Spotter") -> tuple[list[Game], int]
     return sorted(games), failed
 
 
-def _check_features(path: Path) -> None:
-    if not path.exists():
-        raise InputError(f"{path}: no such file or folder of features")
-
-
-def _open_record(arguments: Namespace) -> Record:
+def _open_record(arguments: Namespace, workdir: Path) -> PredictionRecord:
     options = {
-        "run": identify_run(arguments.workdir),
+        "run": identify_run(workdir),
         "threshold": arguments.threshold,
         "nms": arguments.nms,
         "window": arguments.window,
@@ -338,7 +209,7 @@ def _open_record(arguments: Namespace) -> Record:
     }
     if arguments.overwrite:
         (arguments.output / RECORD_FILE).unlink(missing_ok=True)
-    return Record(arguments.output, options)
+    return PredictionRecord(arguments.output, options)
 
 
 def _describe_offset(offset: Mapping[int, float] | float) -> Any:
@@ -347,92 +218,11 @@ def _describe_offset(offset: Mapping[int, float] | float) -> Any:
     return offset
 
 
-def find(paths: Sequence[Path], features: str) -> list[Game]:
-    """The games in some folders and files, in the order given.
-
-    Args:
-      paths: folders, searched for files of the given features, and feature files.
-      features: name of the feature files, without the half and .npy.
-
-    Raises:
-      InputError: a path does not exist or has no such file, or two files are one half of one game.
-    """
-    games: dict[str, dict[int, Path]] = {}
-    for path in paths:
-        _check_features(path)
-        for game, half, file in find_games(path, features) if path.is_dir() else [_single(path)]:
-            # A folder without a name of its own lends its files the one that it has outside; and
-            # SoccerNet composes accents, which macOS takes apart.
-            name = unicodedata.normalize("NFC", path.resolve().name if game == "." else game)
-            halves = games.setdefault(name, {})
-            if half in halves:
-                raise InputError(
-                    f"two files for half {half} of game {name!r}: {halves[half]} and {file}; a "
-                    "file's half is the leading 1_ to 4_ of its name, else 1, and its folder is "
-                    "the game: rename one, or move it to a folder of its own"
-                )
-            halves[half] = file
-    return [Game(name, halves) for name, halves in games.items()]
-
-
-def odd_lengths(games: Sequence[Game], frame_rate: float, soccer: bool) -> list[str]:
-    """Warnings of halves that last as if their features had another frame rate.
-
-    Args:
-      games: see `find`.
-      frame_rate: that their features should have.
-      soccer: whether a first and a second half together are known to be a match of soccer.
-    """
-    odd = []
-    for game in games:
-        try:
-            minutes = [read_header(p)[0] / frame_rate / 60 for p in game.halves.values()]
-        except (InputError, OSError):
-            continue  # The game's own turn tells.
-        short, long = max(minutes) < _SOCCER_MINUTES[0], min(minutes) > _SOCCER_MINUTES[1]
-        whole_match = soccer and len(minutes) == 2
-        if (whole_match and (short or long)) or max(minutes) > 60 * _LONGEST_HOURS:
-            odd.append((game.name, max(minutes)))
-    if not odd:
-        return []
-    name, longest = odd[0]
-    return [
-        f"{len(odd)} of {len(games)} games, such as {name!r}, have halves of {longest:.0f} minutes "
-        f"at the model's {frame_rate:g} frames per second; were they extracted at another rate?"
-    ]
-
-
-def write_csv(path: Path, folder: Path, games: Sequence[SpottedGame]) -> None:
-    """Writes the results that `folder` holds for some games as one table.
-
-    Names are those of `make_cell`: of one line, and no formulas.
-    """
-    with atomic_file(path) as file:
-        text = io.TextIOWrapper(file, "utf-8", newline="")
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(CSV_HEADER)
-        for game in games:
-            places = read_places(folder / game.name)
-            for spot in read_results(folder / game.name / RESULTS_FILE):
-                place = places.get(spot.half)
-                in_video = f"{place.start + spot.position:.3f}" if place else ""
-                clock, seconds = timing.clock(spot.position), f"{spot.position:.3f}"
-                confidence = f"{spot.confidence:.6f}"
-                name, label = make_cell(game.name), make_cell(spot.label)
-                table.writerow((name, spot.half, clock, seconds, label, confidence, in_video))
-        text.detach()
-
-
-def write_zip(path: Path, folder: Path, games: Sequence[SpottedGame]) -> None:
-    """Packs the results that `folder` holds for some games as SoccerNet's servers take them."""
-    with atomic_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        for game in games:
-            archive.write(folder / game.name / RESULTS_FILE, f"{game.name}/{RESULTS_FILE}")
-
-
 def _parse() -> Namespace:
     parser = cli.Parser("python -m spotting.predict", __doc__)
-    parser.add_argument("--workdir", type=Path, required=True, metavar="DIR", help="the run")
+    parser.add_argument(
+        "--workdir", required=True, metavar="DIR", help="the run: a folder, or hf://owner/name"
+    )
     parser.add_argument(
         "--features", type=Path, nargs="+", action="extend", default=[], metavar="FILE_OR_FOLDER"
     )
@@ -541,14 +331,6 @@ _offset.__name__ = "offset"
 _finite.__name__ = "number"
 
 
-def _single(path: Path) -> FeatureFile:
-    half = re.match(r"(\d)_", path.name)
-    number = half[1] if half else "1"
-    if number not in map(str, HALF_NUMBERS):
-        raise InputError(f"{path}: half {number} is not one of {HALF_LIST}; rename the file")
-    return FeatureFile(path.resolve().parent.name, int(number), path)
-
-
 def _check_options(arguments: Namespace) -> None:
     """Raises InputError for options that do not go together, or an output of no use."""
     if arguments.clips and arguments.threshold == 0:
@@ -559,7 +341,7 @@ def _check_options(arguments: Namespace) -> None:
         raise InputError(f"{output}: nothing can be written there; choose another --output")
 
 
-def _check_output(arguments: Namespace, games: Sequence[Game], record: Record) -> None:
+def _check_output(arguments: Namespace, games: Sequence[Game], record: PredictionRecord) -> None:
     """Raises InputError where results cannot be written, or would replace others."""
     _check_options(arguments)
     for game in games if arguments.clips else ():
@@ -599,50 +381,6 @@ def _spot(
             for position, label, confidence in spots
         ]
     return predictions, seconds
-
-
-def _export(
-    arguments: Namespace, game: Game, spots: Sequence[Prediction], classes: Sequence[str]
-) -> None:
-    """Writes a game's spots for analysts' tools, and clips, as far as they are asked for."""
-    folder = arguments.output / game.name
-    places: dict[int, HalfPlace] = {}
-    for half, path in game.halves.items():
-        recorded = read_places(path.parent)
-        if half in recorded:
-            places[half] = recorded[half]
-            # The page of `review` finds the halves by it.
-            write_text_atomic(
-                folder / EXTRACTION_FILE,
-                (path.parent / EXTRACTION_FILE).read_text("utf-8"),
-            )
-    moments = [Moment(*spot) for spot in spots]
-    # results_spotting.json is there.
-    formats = [name for name in arguments.export if name != "soccernet"]
-    if formats:
-        write_exports(folder, make_exports(formats, game.name, moments, places, classes))
-    if arguments.clips:
-        write_clips(folder, moments, places)
-
-
-def _write_timeline(output: Path, games: Sequence[SpottedGame], spotter: "Spotter") -> None:
-    pages = []
-    for game in games:
-        spots = [
-            spot
-            for spot in read_results(output / game.name / RESULTS_FILE)
-            if spot.confidence >= LEAST_CONFIDENCE
-        ]
-        halves = [
-            TimelineHalf(
-                half,
-                max(0.0, seconds),
-                {str(spotter.workdir): [spot for spot in spots if spot.half == half]},
-            )
-            for half, seconds in game.seconds.items()
-        ]
-        pages.append(TimelineGame(game.name, halves))
-    write_timeline_page(output / TIMELINE_FILE, pages, spotter.classes, spotter.thresholds)
 
 
 if __name__ == "__main__":

@@ -16,12 +16,13 @@ from spotting.base.files import read_object
 from spotting.data import transforms
 from spotting.data.annotations import make_predictions
 from spotting.data.checks import find_nonfinite
-from spotting.inference.chunks import segment_span, spot_half, spot_segments
-from spotting.inference.live import ChunkModel, LiveSettings, LiveSpot, LiveSpotter
+from spotting.inference.chunks import spot_half
+from spotting.inference.live import LiveSpot, LiveSpotter
 from spotting.inference.nms import NO_SPOT
 from spotting.inference.postprocessing import Suppression, score_map
 from spotting.runs.config import read_transform
 from spotting.runs.layout import THRESHOLDS
+from spotting.runs.live import make_live_spotter
 from spotting.runs.setup import read_suppression
 from spotting.runs.systems import find_system, read_values
 from spotting.runs.trained import Model, TrainedRun, load_run
@@ -106,10 +107,11 @@ class Spotter:
         nms: Literal["hard", "soft"] | None = None,
         window: float | Iterable[float] | None = None,
     ) -> "Spotter":
-        """Reads a run folder that `python -m spotting.main` wrote.
+        """Reads a run that `python -m spotting.main` wrote.
 
         Args:
-          workdir: the folder, of one seed.
+          workdir: its folder, of one seed; what `spotting push` made of it; or
+            hf://owner/name[@revision], which is downloaded from Hugging Face's hub.
           nms: "hard" or "soft" non-maximum suppression; by default the run's.
           window: seconds, for all classes or for each: the full width of what hard suppression
             removes around a spot, the radius of what soft suppression decays. By default the run's,
@@ -265,38 +267,10 @@ class Spotter:
         Raises:
           InputError: a delay shorter than a step, or a run that can only spot whole halves.
         """
-        run = self._run
-        if find_system(run.config) or read_transform(run.config).changes:
-            raise InputError(
-                f"{self.workdir}: of another system, or on transformed features, which can only "
-                "spot whole halves; live spotting is for the paper's own"
-            )
-        rate, frames = run.dataset.frame_rate, run.chunk_frames
-        radius = timing.frames(run.config.anchors.displacement_radius, rate)
-        inference = run.config.inference
-        least = timing.whole_frames(step, rate)
-        waits = None if delay is None else timing.whole_frames(delay, rate)
-        if least < 1 or (waits is not None and waits < least):
-            raise InputError(f"a delay of {delay} s with steps of {step} s; it is at least a step")
-        settings = LiveSettings(
-            frames,
-            timing.border_frames(inference.border, inference.min_kept, rate, frames),
-            rate,
-            radius if run.displacement else 0.0,
-            self._suppression,
-            self.floor(threshold),
-            waits,
-            least,
+        live, exact_delay = make_live_spotter(
+            self._run, self._suppression, self.floor(threshold), delay, step
         )
-        # A program for another number of chunks rounds otherwise: where spots are to be those of
-        # `spot`, its program runs, with one chunk of interest.
-        chunks = inference.segment_chunks if settings.is_exact else 1
-        confidence = _make_chunk_model(run.confidence, settings, chunks)
-        displacement = None
-        if run.displacement:
-            displacement = _make_chunk_model(run.displacement, settings, chunks)
-        live = LiveSpotter(settings, confidence, displacement)
-        return Stream(self, live, settings.exact_delay / rate)
+        return Stream(self, live, exact_delay)
 
     def floor(self, threshold: float | Literal["auto"]) -> np.ndarray:
         """Least confidence of a spot of each class, [K].
@@ -406,21 +380,6 @@ class Stream:
             Spot(float(timing.position_ms(frame, rate)) / 1000, classes[label], confidence)
             for frame, label, confidence in spots
         ]
-
-
-def _make_chunk_model(model: Model, settings: LiveSettings, chunks: int) -> ChunkModel:
-    """A model of one chunk, run by the program for segments of so many chunks."""
-    frames = settings.chunk_frames
-    span = segment_span(chunks, frames, settings.border)
-    offsets, source = np.zeros((1, chunks), np.int32), np.zeros((1, span), np.int32)
-    source[0, :frames] = np.arange(frames)
-
-    def predict(chunk: np.ndarray) -> np.ndarray:
-        block = np.pad(chunk, ((0, span - frames), (0, 0)))
-        outputs = spot_segments(model.network, model.params, block[None], offsets, source, frames)
-        return np.asarray(outputs[0, :frames])
-
-    return predict
 
 
 def _read_thresholds(path: Path) -> dict[str, float] | None:

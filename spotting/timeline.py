@@ -24,9 +24,11 @@ def main() -> None:
     from spotting.base.errors import InputError
     from spotting.reporting.external import read_external_games
     from spotting.reporting.timeline import write_timeline_page
+    from spotting.runs.layout import check_results
 
     if arguments.output.is_dir():
         raise InputError(f"{arguments.output}: a folder; --output names the page, such as t.html")
+    check_results(arguments.predictions)
     games, classes = read_external_games(arguments.predictions, arguments.labels)
     write_timeline_page(arguments.output, games, classes, title=arguments.title)
     halves = sum(len(game.halves) for game in games)

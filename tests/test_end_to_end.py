@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -58,10 +59,42 @@ def test_a_run_leaves_everything(tiny_run, tiny_dataset):
     lines = [json.loads(line) for line in (tiny_run / "log.jsonl").open(encoding="utf-8")]
     assert {line["kind"] for line in lines} >= {"start", "train", "valid", "test"}
     assert lines[0]["versions"]["jax"] == jax.__version__
+    counts = {line["model"]: line["parameters"] for line in lines if line["kind"] == "model"}
+    assert set(counts) == set(KINDS)
+    report = (tiny_run / "report.md").read_text("utf-8")
+    for kind, count in counts.items():
+        assert f"| parameters, {kind} | {count:,} |" in report
+    assert f"| jax | {jax.__version__} |" in report
+    assert re.search(r"\| time \| [1-9]\d* (s|min)", report)
+    assert re.search(r"\| device \| \d+ x \w+ \|", report)
+    assert "| confidence.rho | 0.2 |" in report
+    card = (tiny_run / "README.md").read_text("utf-8")
+    assert card.startswith("---\nlicense: ")
+    assert f"| parameters of the confidence network | {counts['confidence']}" in card
+    assert re.search(r"\| with displacement \| [\d.]+ \| [\d.]+ \|", card)
     (game,) = SPLITS["test"]
     spots = read_results(tiny_run / "results" / game / "results_spotting.json")
     assert {spot.half for spot in spots} == {1, 2}
     assert set(json.loads((tiny_run / "thresholds.json").read_text("utf-8"))) == set(CLASSES)
+
+
+def test_hyper_parameters_are_in_tensorboard(tiny_run):
+    plugin = pytest.importorskip("tensorboard.plugins.hparams.plugin_data_pb2")
+    loader = pytest.importorskip("tensorboard.backend.event_processing.event_file_loader")
+    (path,) = (tiny_run / "tensorboard").iterdir()
+    values = {}
+    for event in loader.EventFileLoader(str(path)).Load():
+        for value in event.summary.value:
+            if value.tag.startswith("_hparams_/"):
+                content = value.metadata.plugin_data.content
+                values[value.tag] = plugin.HParamsPluginData.FromString(content)
+    given = values["_hparams_/session_start_info"].session_start_info.hparams
+    assert given["confidence.rho"].number_value == 0.2
+    assert given["model.reduction"].string_value == "16, 8"
+    assert given["training.select"].string_value == "best"
+    experiment = values["_hparams_/experiment"].experiment
+    tags = [info.name.tag for info in experiment.metric_infos]
+    assert tags == ["confidence/score", "displacement/score"]
 
 
 def test_the_evaluator_agrees_with_metrics_json(tiny_run, tiny_dataset, tmp_path, monkeypatch):
@@ -142,10 +175,14 @@ def test_what_is_missing_of_a_finished_run_is_made(tiny_run, tiny_dataset, tmp_p
     assert "the one that chose the models" in report
 
     monkeypatch.setattr(runs_setup, "read_matches", lambda *_: pytest.fail("work done twice"))
-    (folder / "report.html").unlink()
+    card = (folder / "README.md").read_text()
+    assert 'split: "valid"' in card
+    for name in ("report.html", "README.md"):
+        (folder / name).unlink()
     before = (folder / "timeline.png").stat().st_mtime_ns
     experiment.run(config, folder)
     assert (folder / "report.html").exists()
+    assert (folder / "README.md").read_text() == card
     assert (folder / "timeline.png").stat().st_mtime_ns == before
 
 

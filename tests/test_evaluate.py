@@ -271,7 +271,18 @@ def test_input_that_cannot_be_scored(run, folders, tmp_path):
     refused(run(labels=tmp_path / "absent", predictions=predictions), "absent", "no such folder")
     refused(run(labels=tmp_path / "empty", predictions=predictions), "empty", "Labels-v2.json")
     refused(run(labels=labels, predictions=tmp_path / "empty"), "empty", "results_spotting.json")
-    refused(run(labels=labels, predictions=tmp_path / "absent"), "absent")
+    refused(run(labels=labels, predictions=tmp_path / "absent"), "absent: no such folder or zip")
+    write_predictions(tmp_path / "study/run/results", "liga/2026/b")
+    (tmp_path / "study/run/config.json").write_text("{}")
+    refused(
+        run(labels=labels, predictions=tmp_path / "study/run"),
+        f"study/run: a run's folder, with results of several kinds in it; name one of them, such "
+        f"as {tmp_path}/study/run/results",
+    )
+    refused(
+        run(labels=labels, predictions=tmp_path / "study"),
+        f"study: a folder of 1 runs; name the results of one, such as {tmp_path}/study/run/results",
+    )
     write_predictions(tmp_path / "others", "cup/final", prediction("Goal", 100, 1))
     refused(run(labels=labels, predictions=tmp_path / "others"), "cup/final", "liga/2026/b")
     for top in ("run 1", "run 2"):

@@ -16,6 +16,7 @@ from spotting.data.exports import (
     HalfPlace,
     Moment,
     VideoFile,
+    begin_minutes,
     make_csv,
     make_exports,
     make_osl,
@@ -139,6 +140,16 @@ def test_csv_has_no_minutes_where_no_half_has_one():
 )
 def test_minutes_are_those_of_scoresheets(half, position, begins, minute):
     assert match_minute(half, position, begins) == minute
+
+
+def test_where_the_match_s_clock_is_known():
+    assert begin_minutes({1: 2900.0, 2: 100.0}) == {1: 0, 2: 45}
+    assert begin_minutes({1: 5000.0, 2: 5000.0}) == {1: 0, 2: 45}
+    assert begin_minutes({2: 2900.0}) == {2: 45}
+    assert begin_minutes({1: 5600.0}) == {1: None}
+    place = HalfPlace(VIDEO, 0.0)
+    assert begin_minutes({1: 2900.0}, {1: place}) == {1: None}
+    assert begin_minutes({1: 60.0, 2: 60.0}, {2: place._replace(first_minute=45)})[2] == 45
 
 
 def test_soccernet_results_are_read_back(tmp_path):

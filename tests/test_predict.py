@@ -14,8 +14,17 @@ import pytest
 from spotting import Spotter, evaluate, predict
 from spotting.base import cli
 from spotting.base.errors import InputError
-from spotting.data.annotations import iterate_results, read_events, read_results
+from spotting.data.annotations import (
+    Prediction,
+    iterate_results,
+    read_events,
+    read_results,
+    write_results,
+)
 from spotting.data.dataset import read_official_splits
+from spotting.data.unlabelled import Game, list_games, warn_of_lengths
+from spotting.reporting.spot_files import CSV_HEADER, write_csv, write_timeline
+from spotting.runs.prediction_record import SpottedGame
 
 GAME = "league/2026/2026-05-02 - 18-30 Málaga 1 - 0 Köln"
 GAMES = [f"league/2026/m{i}" for i in range(4)] + [GAME]
@@ -65,7 +74,7 @@ def test_all_that_is_written(run, tiny_run, tiny_dataset, tmp_path):
     assert _files(output) == sorted([*written, *tables])
 
     table = _table(output)
-    assert list(table[0]) == list(predict.CSV_HEADER)
+    assert list(table[0]) == list(CSV_HEADER)
     assert list(dict.fromkeys(row["game"] for row in table)) == sorted(GAMES)
     rows = [row for row in table if row["game"] == GAME]
     spots = read_results(output / GAME / RESULTS)
@@ -73,6 +82,7 @@ def test_all_that_is_written(run, tiny_run, tiny_dataset, tmp_path):
         minutes, seconds = row["time"].split(":")
         assert 60 * int(minutes) + float(seconds) == float(row["seconds"]) == spot.position
         assert (int(row["half"]), row["class"]) == (spot.half, spot.label)
+        assert row["minute"] == str({1: 1, 2: 46}[spot.half] + int(minutes))
         assert float(row["confidence"]) == pytest.approx(spot.confidence, abs=1e-6)
 
     with zipfile.ZipFile(output / "submission.zip") as archive:
@@ -116,6 +126,23 @@ def test_threshold_offset_and_window(run, game, tmp_path, tiny_run):
 
     assert len(spots("--window=4")[0]) > len(everything) > len(spots("--window=40,40,40")[0])
     assert len(spots("--nms=soft")[0]) > len(everything)
+
+
+def test_minutes_of_the_match_in_the_table_and_on_the_page(tmp_path):
+    spots = [Prediction(1, "Goal", 2765.5, 0.9), Prediction(2, "Goal", 30.0, 0.8)]
+    games = [
+        SpottedGame("halves", {1: 2900.0, 2: 2800.0}),
+        SpottedGame("whole match", {1: 6000.0}),
+    ]
+    for game in games:
+        of_game = [spot for spot in spots if spot.half in game.seconds]
+        write_results(tmp_path / game.name / RESULTS, game.name, of_game)
+    write_csv(tmp_path / "spots.csv", tmp_path, games)
+    found = [(row["time"], row["minute"]) for row in _table(tmp_path)]
+    assert found == [("46:05.500", "45+2"), ("00:30.000", "46"), ("46:05.500", "")]
+    write_timeline(tmp_path, games, "ours", ["Goal"], None)
+    page = (tmp_path / "timeline.html").read_text("utf-8")
+    assert re.findall(r'"period":(\[.*?\]|null)', page) == ["[0,45]", "[45,45]", "null"]
 
 
 def test_what_is_there_is_kept(run, game, tmp_path):
@@ -281,7 +308,8 @@ def test_an_interruption_leaves_whole_files(run, tiny_dataset, tmp_path, monkeyp
     assert read_results(tmp_path / "out" / only)
     assert record == "predict.json"
     monkeypatch.setattr(Spotter, "spot", spot)
-    assert "5 of 5 games spotted in 0:00, 1 of them before" in run(f"--features={tiny_dataset}")[2]
+    found = run(f"--features={tiny_dataset}")[2]
+    assert re.search(r"5 of 5 games spotted in \d:\d\d, 1 of them before", found)
 
 
 @pytest.mark.parametrize(
@@ -329,26 +357,26 @@ def test_find(tmp_path):
         (tmp_path / name).touch()
     folder = tmp_path / "a" / "b c"
     whole = {1: folder / "1_x.npy", 2: folder / "2_x.npy"}
-    assert predict.find([tmp_path], "x") == [
-        predict.Game("a/b c", whole),
-        predict.Game("é 1", {1: tmp_path / decomposed / "x.npy"}),
+    assert list_games([tmp_path], "x") == [
+        Game("a/b c", whole),
+        Game("é 1", {1: tmp_path / decomposed / "x.npy"}),
     ]
-    assert predict.find([tmp_path / "a"], "x") == [predict.Game("b c", whole)]
-    assert predict.find([folder], "x") == [predict.Game("b c", whole)]
-    assert predict.find([folder / "2_x.npy"], "x") == [predict.Game("b c", {2: whole[2]})]
+    assert list_games([tmp_path / "a"], "x") == [Game("b c", whole)]
+    assert list_games([folder], "x") == [Game("b c", whole)]
+    assert list_games([folder / "2_x.npy"], "x") == [Game("b c", {2: whole[2]})]
     np.save(tmp_path / "2026_final.npy", np.zeros((3, 2), np.float32))
-    assert predict.find([tmp_path / "2026_final.npy"], "x")[0].halves.keys() == {1}
+    assert list_games([tmp_path / "2026_final.npy"], "x")[0].halves.keys() == {1}
     for number in (3, 4):
         (folder / f"{number}_x.npy").touch()
-        assert predict.find([folder / f"{number}_x.npy"], "x")[0].halves.keys() == {number}
-    (extra_time,) = predict.find([folder], "x")
+        assert list_games([folder / f"{number}_x.npy"], "x")[0].halves.keys() == {number}
+    (extra_time,) = list_games([folder], "x")
     assert list(extra_time.halves) == [1, 2, 3, 4]
     (tmp_path / "a" / "5_x.npy").touch()
     for path in (tmp_path / "a", tmp_path / "a" / "5_x.npy"):
         with pytest.raises(InputError, match=r"5_x\.npy: half 5 is not one of 1, 2, 3"):
-            predict.find([path], "x")
+            list_games([path], "x")
     with pytest.raises(InputError, match="two files for half 2"):
-        predict.find([folder, folder / "2_x.npy"], "x")
+        list_games([folder, folder / "2_x.npy"], "x")
     for games in read_official_splits().values():  # Composed accents are what the servers look for.
         assert all(unicodedata.is_normalized("NFC", game) for game in games)
 
@@ -359,7 +387,7 @@ def test_lengths_of_another_rate(tmp_path):
         for number, length in enumerate(minutes, 1):
             halves[number] = tmp_path / f"{number}_{length}.npy"
             np.save(halves[number], np.zeros((round(60 * rate * length), 1), np.float16))
-        return predict.odd_lengths([predict.Game("g", halves)], rate, soccer)
+        return warn_of_lengths([Game("g", halves)], rate, soccer)
 
     assert warnings([45, 52], 2.0) == []
     (line,) = warnings([22, 23.4], 2.0)  # 45-minute halves at 1 per second

@@ -163,6 +163,12 @@ def test_unfit_folders(copied_run, tiny_dataset, tmp_path):
     shutil.copytree(copied_run, tmp_path / "seeds" / "seed_3")
     with pytest.raises(InputError, match="several trainings; name one: seed_3"):
         Spotter.load(tmp_path / "seeds")
+    shutil.copytree(copied_run, tmp_path / "study" / "row" / "seed_1")
+    (tmp_path / "study" / "other").mkdir()
+    shutil.copy(copied_run / "config.json", tmp_path / "study" / "other")
+    runs = f"{tmp_path}/study/other, {tmp_path}/study/row/seed_1"
+    with pytest.raises(InputError, match=f"study: a folder of 2 runs; name one of them: {runs}"):
+        Spotter.load(tmp_path / "study")
 
     config = json.loads((copied_run / "config.json").read_text())
     config["data"]["concatenate"] = ["more"]

@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,18 @@ class RunLog:
             finite = {f"{model}/{k}": v for k, v in scalars.items() if math.isfinite(v)}
             self._scalars.write(epoch, **finite)
 
+    def write_hyper_parameters(self, values: Mapping[str, Any], metrics: Sequence[str]) -> None:
+        """Shows hyper-parameters in TensorBoard's HPARAMS tab, once for each opening of the log.
+
+        Args:
+          values: by name; lists become text.
+          metrics: tags of the curves whose last points stand beside them.
+        """
+        if self._scalars:
+            self._scalars.write_hyper_parameters(
+                {name: _as_plain(value) for name, value in values.items()}, metrics
+            )
+
     def close(self) -> None:
         """Closes the files."""
         for file in (self._file, self._scalars):
@@ -75,6 +88,12 @@ def environment() -> dict[str, Any]:
         "device_count": jax.device_count(),
         "cpu_count": os.cpu_count(),
     }
+
+
+def _as_plain(value: Any) -> bool | float | str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return value if isinstance(value, bool | int | float) else str(value)
 
 
 def _version(package: str) -> str | None:

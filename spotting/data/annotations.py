@@ -256,6 +256,8 @@ def _result_files(path: Path) -> Iterator[tuple[str, str, bytes]]:
             source = folder / RESULTS_FILE
             yield name_below(path, folder), str(source), read_regular(source)
         return
+    if not path.exists():
+        raise InputError(f"{path}: no such folder or zip file")
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(open_regular(path))
         with unzipping(f"{path}: neither a folder nor a sound zip file"):

@@ -39,6 +39,7 @@ CHAPTER_SECONDS = 5.0
 """Seconds that a WebVTT chapter lasts, unless the next one begins earlier."""
 
 _FIRST_MINUTES: Mapping[int, int] = {1: 0, 2: 45, 3: 90, 4: 105}
+_LONGEST_HALF = 75 * 60.0
 _REGULAR_MINUTES: Mapping[int, int] = {1: 45, 2: 45, 3: 15, 4: 15}
 
 _LATEST = 1e6  # seconds in a video, eleven days
@@ -124,6 +125,24 @@ def read_places(folder: Path) -> dict[int, HalfPlace]:
 def first_minute(half: int) -> int:
     """The minute of a match of soccer at which half 1 to 4 begins by the rules."""
     return _FIRST_MINUTES[half]
+
+
+def begin_minutes(
+    seconds: Mapping[int, float], places: Mapping[int, HalfPlace] | None = None
+) -> dict[int, int | None]:
+    """The minute at which each half of a game begins; None where it may be no half of a match.
+
+    Args:
+      seconds: how long each half lasts, by its number. A lone one of over 75 minutes is a recording
+        of the whole match.
+      places: of `read_places`, which know better.
+    """
+    several = len(seconds) > 1
+    begins: dict[int, int | None] = {
+        half: first_minute(half) if several or length <= _LONGEST_HALF else None
+        for half, length in seconds.items()
+    }
+    return begins | {half: place.first_minute for half, place in (places or {}).items()}
 
 
 def match_minute(half: int, position: float, begins: int | None) -> str:

@@ -16,12 +16,10 @@ from spotting.data.annotations import (
     read_events,
 )
 from spotting.data.dataset import DESCRIPTION_FILE, HALVES
+from spotting.data.exports import begin_minutes
 from spotting.reporting.timeline import TimelineGame, TimelineHalf
 
 SYSTEM = "predictions"
-
-_CONTINUOUS = 75 * 60.0
-"""Seconds; a lone half 1 that is longer is a recording of the whole match, its minutes unknown."""
 
 _MARGIN = 10.0  # seconds after the last action, where the length is unknown
 
@@ -96,12 +94,21 @@ def _make_game(
     name: str, spots: Sequence[Prediction], events: Sequence[Event] | None
 ) -> TimelineGame:
     numbers = {spot.half for spot in spots} | {event.half for event in events or ()}
-    halves = []
+    found: list[tuple[int, list[Prediction], list[Event] | None]] = []
+    seconds: dict[int, float] = {}
     for number in sorted(numbers or HALVES):
         of_half = [spot for spot in spots if spot.half == number]
         happened = None if events is None else [event for event in events if event.half == number]
         times = [action.position for action in (*of_half, *(happened or ()))]
-        seconds = max(times, default=0.0) + _MARGIN
-        is_half = len(numbers) > 1 or seconds <= _CONTINUOUS
-        halves.append(TimelineHalf(number, seconds, {SYSTEM: of_half}, happened, is_half))
-    return TimelineGame(name, halves)
+        seconds[number] = max(times, default=0.0) + _MARGIN
+        found.append((number, of_half, happened))
+    begins = begin_minutes(seconds)
+    return TimelineGame(
+        name,
+        [
+            TimelineHalf(
+                number, seconds[number], {SYSTEM: spots}, happened, begins[number] is not None
+            )
+            for number, spots, happened in found
+        ],
+    )

@@ -11,8 +11,11 @@ from spotting.data.dataset import SOCCERNET_V2
 from spotting.reporting.runs import GUESSING, ORACLE, WITH, WITHOUT, ReportedRun, read_run
 from spotting.reporting.settings import list_hyper_parameters
 from spotting.reporting.tables import NONE, Table, escape_markdown, format_interval, to_markdown
+from spotting.runs.hub import remove_folders
+from spotting.runs.layout import CARD
 
-CARD_FILE = "README.md"
+_LIBRARY = "spotting"
+_PLACE = "THIS_FOLDER"
 
 _VARIANTS = {
     WITH: "with displacement",
@@ -45,7 +48,7 @@ def write_model_card(workdir: Path) -> Path:
       InputError: the folder holds no finished run.
     """
     run = read_run(Path(workdir))
-    path = Path(workdir, CARD_FILE)
+    path = Path(workdir, CARD)
     write_text_atomic(path, make_model_card(run))
     return path
 
@@ -68,6 +71,16 @@ def make_model_card(run: ReportedRun) -> str:
     parts += ["## Licence", _LICENCE + (_SOCCERNET if data == SOCCERNET_V2 else "")]
     parts += ["## Config", f"```json\n{_print_config(run.config)}\n```"]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+
+
+def fill_card(text: str, repository: str | None) -> str:
+    """A card's text with a repository of the hub, owner/name, as the place where the run is."""
+    return text.replace(_PLACE, f"hf://{repository}") if repository else text
+
+
+def is_card(path: Path) -> bool:
+    """Whether a file is a card of this package, which may be written again."""
+    return f'library_name: "{_LIBRARY}"' in path.read_text("utf-8", errors="replace")
 
 
 def _name_model(run: ReportedRun) -> str:
@@ -101,7 +114,7 @@ def _list_metadata(run: ReportedRun, name: str, data: str) -> dict[str, Any]:
     return {
         "license": "other",
         "license_name": "terms-of-the-training-data",
-        "library_name": "spotting",
+        "library_name": _LIBRARY,
         "tags": ["action-spotting", "soccer", "video", "jax", "flax"],
         "model-index": [{"name": name, "results": [result]}],
     }
@@ -175,8 +188,10 @@ def _describe_input(run: ReportedRun) -> str:
 
 def _describe_use() -> str:
     return (
-        "```\npython -m spotting.predict --workdir=THIS_FOLDER --features=FOLDER_OF_FEATURES"
-        " --output=spots\n```"
+        f"```sh\nspotting predict --workdir={_PLACE} --features=FOLDER_OF_FEATURES --output=spots"
+        "\n```\n\n```python\nimport numpy as np\nfrom spotting import Spotter\n\n"
+        f'spotter = Spotter.load("{_PLACE}")\n'
+        'spots = spotter.spot(np.load("1_features.npy"))\n```'
     )
 
 
@@ -189,7 +204,7 @@ def _describe_training(run: ReportedRun) -> str:
         "parameters of the displacement network": run.parameters("displacement"),
     }
     rows = [(name, _shorten(value)) for name, value in words.items() if value is not None]
-    for name, value in list_hyper_parameters(run.config).items():
+    for name, value in list_hyper_parameters(remove_folders(run.config)).items():
         if name.startswith(("training.", "confidence.", "displacement.")):
             rows.append((name, _shorten(value)))
     return to_markdown(Table(("Setting", "value"), rows))
@@ -197,9 +212,7 @@ def _describe_training(run: ReportedRun) -> str:
 
 def _print_config(config: Mapping[str, Any]) -> str:
     """The config without folders of the machine that trained."""
-    values = {name: value for name, value in config.items() if name != "data"}
-    values["data"] = {k: v for k, v in config["data"].items() if k not in ("root", "prepared_dir")}
-    return json.dumps(values, indent=1, sort_keys=True).replace("```", "` ` `")
+    return json.dumps(remove_folders(config), indent=1, sort_keys=True).replace("```", "` ` `")
 
 
 def _shorten(value: Any) -> str:

@@ -6,7 +6,9 @@ from typing import Any
 
 from spotting.base.logs import log
 from spotting.reporting.games import MissingTruth
+from spotting.reporting.model_card import is_card, write_model_card
 from spotting.reporting.runs import REPORT_FILE, TIMELINE_FIGURE_FILE
+from spotting.runs.layout import CARD
 from spotting.scoring.figures import format_scores
 
 
@@ -17,21 +19,26 @@ def present(
     results: Mapping[int, dict[str, Any]],
     is_new: bool = True,
 ) -> None:
-    """Prints the metrics, draws a half of the matches for each seed, and writes the report.
+    """Prints the metrics, draws a half of the matches for each seed, writes cards and report.
+
+    A README.md that is no model card of this package's stays as it is.
 
     Args:
       title: Of the tables; default: the folder's name.
       workdir: The experiment's folder.
       folders: The run folder of each seed.
       results: What metrics.json holds, for each seed.
-      is_new: Whether figures and report are to be made anew; else only those that are missing, or
-        empty as a full disk leaves them.
+      is_new: Whether figures, model cards and report are to be made anew; else only those that are
+        missing, or empty as a full disk leaves them.
     """
     show(title or workdir.name, folders, results)
     scored = [folder for seed, folder in folders.items() if results[seed]]
     figures = [folder for folder in scored if is_new or _lacks(folder / TIMELINE_FIGURE_FILE)]
+    cards = [
+        folder for folder in scored if _lacks(folder / CARD) or (is_new and is_card(folder / CARD))
+    ]
     reports = [workdir] if scored and (is_new or _lacks(workdir / REPORT_FILE)) else []
-    if not figures and not reports:
+    if not figures and not reports and not cards:
         return
     # The plotting library takes a second to load.
     from spotting.reporting import report, snapshot
@@ -42,6 +49,8 @@ def present(
             log(f"what was spotted when: {snapshot.write_snapshot(folder)}")
         except MissingTruth as error:
             log(f"no figure of a half: {error}")
+    for folder in cards:
+        log(f"model card: {write_model_card(folder)}")
     for folder in reports:
         log(f"report: {report.write_report([folder], folder)}")
 

@@ -227,6 +227,9 @@ def load_config(workdir: Path) -> ConfigDict:
     """The config of a run folder; InputError if there is none, or no sound one."""
     path = workdir / layout.CONFIG
     if not path.exists():
+        if runs := layout.list_runs(workdir):
+            names = ", ".join(str(run) for run in runs[:4]) + (", ..." if len(runs) > 4 else "")
+            raise InputError(f"{workdir}: a folder of {len(runs)} runs; name one of them: {names}")
         raise InputError(f"{workdir}: not a run folder, {layout.CONFIG} is missing; train first")
     try:
         config = ConfigDict(upgrade(read_object(path)))

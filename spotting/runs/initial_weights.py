@@ -19,6 +19,7 @@ from spotting.models.keras_files import read_weights
 from spotting.models.keras_names import HEADS, KerasWeight, from_keras, kind_of, require_fit
 from spotting.runs import layout
 from spotting.runs.folders import SeedRun
+from spotting.runs.hub import find_run
 from spotting.runs.setup import Setup
 from spotting.runs.trained import load_run
 
@@ -48,7 +49,8 @@ def read_initial_weights(path: Path, kind: str, fresh: Any, classes: tuple[str, 
     """Weights in place of fresh ones.
 
     Args:
-      path: a run folder, or what `models.keras_files.read_weights` takes.
+      path: a run folder, hf://owner/name[@revision], or what `models.keras_files.read_weights`
+        takes.
       kind: "confidence" or "displacement".
       fresh: variables of the `Network` as they were drawn, or their shapes.
       classes: the K classes to be spotted.
@@ -60,6 +62,7 @@ def read_initial_weights(path: Path, kind: str, fresh: Any, classes: tuple[str, 
       InputError: there is no such model, it is of the other kind, or its trunk does not fit.
     """
     try:
+        path = find_run(path)
         if (path / layout.CONFIG).is_file():
             run = load_run(path)
             weights, known = getattr(run, kind).params, run.dataset.classes

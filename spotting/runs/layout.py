@@ -13,11 +13,16 @@
     predictions/         <split>.npz: confidence and displacement of every frame
     timeline.png         what was spotted when, in one half
     report.html, report.md
+    README.md            the model card, as Hugging Face shows it
+
+In the form in which a run is given away (published.py), model.safetensors stands for checkpoints/.
 
 Nothing here needs JAX.
 """
 
 from pathlib import Path
+
+from spotting.base.errors import InputError
 
 CONFIG = "config.json"
 LOG = "log.jsonl"
@@ -29,6 +34,8 @@ RESULTS_WITHOUT_DISPLACEMENT = "results_without_displacement"
 TIMELINE = "timeline.png"
 REPORT = "report.html"
 REPORT_TEXT = "report.md"
+CARD = "README.md"
+WEIGHTS = "model.safetensors"
 PROFILE = "profile"
 SEASON = "season"
 """Matches that a run simulates, where its config names no other folder."""
@@ -54,6 +61,26 @@ def locate_seeds(workdir: Path, seeds: tuple[int, ...]) -> dict[int, Path]:
     if len(seeds) == 1:
         return {seeds[0]: workdir}
     return {seed: workdir / f"seed_{seed}" for seed in seeds}
+
+
+def list_runs(folder: Path) -> list[Path]:
+    """The run folders in a folder of several, such as a study's: one or two levels down."""
+    patterns = (f"*/{CONFIG}", f"*/seed_*/{CONFIG}")
+    return sorted(path.parent for pattern in patterns for path in folder.glob(pattern))
+
+
+def check_results(path: Path) -> None:
+    """Raises InputError for a run's folder where a folder of results is meant."""
+    if (path / CONFIG).is_file() and (path / RESULTS).is_dir():
+        raise InputError(
+            f"{path}: a run's folder, with results of several kinds in it; name one of them, such "
+            f"as {path / RESULTS}"
+        )
+    if runs := [run for run in list_runs(path) if (run / RESULTS).is_dir()]:
+        raise InputError(
+            f"{path}: a folder of {len(runs)} runs; name the results of one, such as "
+            f"{runs[0] / RESULTS}"
+        )
 
 
 def list_seeds(workdir: Path) -> list[str]:

@@ -14,6 +14,8 @@ from spotting.data.dataset import DESCRIPTION_FILE, FEATURE_SETS, Dataset, descr
 from spotting.data.transforms import Normalization, describe_transformed, fit_normalization_once
 from spotting.runs import layout
 from spotting.runs.config import load_config, locate_prepared, read_transform
+from spotting.runs.hub import find_run
+from spotting.runs.published import read_weights
 from spotting.runs.setup import chunk_frames, list_kinds, make_network, variable_shapes
 from spotting.training.checkpoints import Checkpoints
 
@@ -53,13 +55,17 @@ class TrainedRun:
 
 
 def load_run(workdir: str | os.PathLike) -> TrainedRun:
-    """Reads a run folder, on any device.
+    """Reads a run, on any device.
+
+    Args:
+      workdir: its folder, one that `published.publish` wrote, or hf://owner/name[@revision].
 
     Raises:
-      InputError: it is no finished run of one seed; nothing tells its classes any more; or it was
-        trained on normalised features and neither the data nor what was fitted on it is there.
+      InputError: it is no finished run of one seed; its arrays do not fit its config; nothing tells
+        its classes any more; or it was trained on normalised features and neither the data nor what
+        was fitted on it is there.
     """
-    workdir = Path(workdir)
+    workdir = find_run(workdir)
     seeds = layout.list_seeds(workdir)
     if seeds:
         raise InputError(f"{workdir}: holds several trainings; name one: {', '.join(seeds)}")
@@ -68,23 +74,30 @@ def load_run(workdir: str | os.PathLike) -> TrainedRun:
     if transform.concatenate:
         raise InputError(f"{workdir}: was trained on several feature sets joined; only one works")
     dataset = describe_transformed(source, transform)
-    normalization = fit_normalization_once(source, transform, locate_prepared(config, source))
-    frames = chunk_frames(config, dataset.frame_rate)
-
-    def load_model(kind: str) -> Model:
-        network = make_network(config, kind, len(dataset.classes), dataset.frame_rate)
-        shapes = variable_shapes(config, dataset, kind)
-        # Told where to go, arrays need not go where they were when they were saved.
-        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        template = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), shapes
+    kinds = list_kinds(config)
+    try:
+        frames = chunk_frames(config, dataset.frame_rate)
+        shapes = {kind: variable_shapes(config, dataset, kind) for kind in kinds}
+    except InputError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{workdir / layout.CONFIG}: no network can be made of it: {reason:.200}"
+        ) from error
+    weights = workdir / layout.WEIGHTS
+    if weights.is_file():
+        num_columns = dataset.feature_dim if transform.normalize != "none" else None
+        params, normalization = read_weights(weights, shapes, num_columns)
+    else:
+        normalization = fit_normalization_once(source, transform, locate_prepared(config, source))
+        params = {kind: _restore_best(workdir, kind, shapes[kind]) for kind in kinds}
+    models = {
+        kind: Model(
+            make_network(config, kind, len(dataset.classes), dataset.frame_rate), params[kind]
         )
-        with contextlib.closing(
-            Checkpoints(layout.locate_checkpoints(workdir, kind))
-        ) as checkpoints:
-            return Model(network, checkpoints.restore("best", template))
-
-    models = {kind: load_model(kind) for kind in list_kinds(config)}
+        for kind in kinds
+    }
     return TrainedRun(
         workdir,
         config,
@@ -95,6 +108,16 @@ def load_run(workdir: str | os.PathLike) -> TrainedRun:
         models["confidence"],
         models.get("displacement"),
     )
+
+
+def _restore_best(workdir: Path, kind: str, shapes: Any) -> Any:
+    # Told where to go, arrays need not go where they were when they were saved.
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    template = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), shapes
+    )
+    with contextlib.closing(Checkpoints(layout.locate_checkpoints(workdir, kind))) as checkpoints:
+        return checkpoints.restore("best", template)
 
 
 def _describe(config: ConfigDict, workdir: Path) -> Dataset:

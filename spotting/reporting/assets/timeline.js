@@ -85,7 +85,10 @@
         `width="${layout.right - layout.left}" height="${laneHeight - 3}"/>`);
     }
     let last = -Infinity;  // where the last label of the axis stands
-    for (const { half, offset } of parts) {
+    for (const [index, { half, offset }] of parts.entries()) {
+      // The next half's start has its label in any case.
+      const next = parts[index + 1];
+      const wall = next && next.offset <= state.to ? x(next.offset) - 40 : Infinity;
       const [begin, end] = [offset, offset + half.seconds].map((s) =>
         Math.min(Math.max(x(s), layout.left), layout.right));
       for (const value of tickValues(layout.right - layout.left)) {
@@ -93,7 +96,7 @@
         const px = x(offset + value).toFixed(1);
         drawn.push(`<path class="grid" d="M${px} ${layout.top}V${bottom}"/>`);
         const place = Math.min(Math.max(px, 18), width - 18);
-        if (place < last + 40) continue;
+        if (place < last + 40 || place > wall) continue;
         last = place;
         drawn.push(`<text class="tick mid" x="${place}" y="${bottom + 15}">${tickClock(value)}</text>`);
       }
