@@ -55,6 +55,9 @@ def open_runs(setup: Setup, without: Collection[int] = ()) -> Iterator[list[Seed
             checkpoints = {
                 kind: Checkpoints(layout.locate_checkpoints(folder, kind)) for kind in setup.kinds
             }
+            if parallel.is_process_0():
+                for each in checkpoints.values():
+                    each.remove_unfinished()
             runs.append(SeedRun(seed, folder, log, checkpoints))
             stack.callback(runs[-1].close)
         yield runs

@@ -18,9 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from spotting.base import parallel
+from spotting.base.errors import InputError
 from spotting.base.logs import ProgressLine, RunLog, duration, log
 from spotting.base.signals import Terminated, defer_stop
-from spotting.training.checkpoints import Checkpoints, stack, unstack
+from spotting.training.checkpoints import Checkpoints, DamagedCheckpointError, stack, unstack
 from spotting.training.step import StepMetrics, TrainState
 
 _SAVE_SECONDS = 120.0
@@ -205,17 +206,48 @@ def make_run_epoch(
 def _resume(
     states: TrainState, checkpoints: Sequence[Checkpoints]
 ) -> tuple[TrainState, list[float]]:
-    """The newest states that all seeds have, or the fresh ones, and the best scores so far."""
-    steps = [each.step("latest") for each in checkpoints]
-    known = [step for step in steps if step is not None]
-    if len(known) < len(steps):
-        return states, [-math.inf] * len(steps)
-    shared = min(known)
-    saved = [
-        each.restore("latest", Saved(unstack(states, seed), 0.0), shared)
-        for seed, each in enumerate(checkpoints)
-    ]
+    """The newest sound states that all seeds have, or the fresh ones, and the best scores so far.
+
+    Raises:
+      InputError: there are checkpoints, but of no step those of all seeds can be read.
+    """
+    if any(each.step("latest") is None for each in checkpoints):
+        return states, [-math.inf] * len(checkpoints)
+    templates = [Saved(unstack(states, seed), 0.0) for seed in range(len(checkpoints))]
+    found = parallel.on_process_0(_restore_newest, checkpoints, templates)
+    step = int(parallel.from_process_0(np.asarray(found[0] if found else 0)))
+    saved = found[1] if found else _restore_all(checkpoints, templates, step)
     return stack([each.state for each in saved]), [each.best for each in saved]
+
+
+def _restore_newest(
+    checkpoints: Sequence[Checkpoints], templates: Sequence[Saved]
+) -> tuple[int, list[Saved]]:
+    """The newest step of which all checkpoints are sound, and what they hold."""
+    shared = set.intersection(*(set(each.steps("latest")) for each in checkpoints))
+    errors: list[DamagedCheckpointError] = []
+    for step in sorted(shared, reverse=True):
+        try:
+            saved = _restore_all(checkpoints, templates, step)
+        except DamagedCheckpointError as error:
+            errors.append(error)
+            continue
+        for damage in errors:
+            log(f"warning: {damage.problem}; the one before it is used, of step {step}")
+        return step, saved
+    if errors:
+        raise errors[0]
+    folders = ", ".join(str(each.directory) for each in checkpoints)
+    raise InputError(f"{folders}: no step that all of them have; train the seeds one at a time")
+
+
+def _restore_all(
+    checkpoints: Sequence[Checkpoints], templates: Sequence[Saved], step: int
+) -> list[Saved]:
+    return [
+        each.restore("latest", template, step)
+        for each, template in zip(checkpoints, templates, strict=True)
+    ]
 
 
 def _find_diverged(
