@@ -45,7 +45,15 @@ import numpy as np
 from spotting import timing
 from spotting.base import cli
 from spotting.base.errors import InputError
-from spotting.base.files import atomic_file, read_object, write_json_atomic, write_text_atomic
+from spotting.base.files import (
+    atomic_file,
+    hold_folder,
+    is_disk_error,
+    read_object,
+    remove_temporaries,
+    write_json_atomic,
+    write_text_atomic,
+)
 from spotting.data.annotations import (
     HALF_LIST,
     HALF_NUMBERS,
@@ -162,6 +170,7 @@ class Record:
         ones that pass for these.
         """
         (self._output / game.name / RESULTS_FILE).unlink(missing_ok=True)
+        remove_temporaries(self._output / game.name)
         seconds = {str(half): value for half, value in spotted.seconds.items()}
         self._games[game.name] = {"files": _describe_files(game), "seconds": seconds}
         write_json_atomic(self._path, {"made_by": self._made_by, "games": self._games})
@@ -202,7 +211,7 @@ def main() -> int:
             raise InputError(f"{path}: no such video")
     # JAX takes a second, which --help and a mistyped flag need not wait for.
     from spotting import Spotter
-    from spotting.base.logs import ProgressLine, duration, log
+    from spotting.base.logs import log
 
     spotter = Spotter.load(arguments.workdir, arguments.nms, arguments.window)
     spotter.floor(arguments.threshold)  # Not there? Better said now than for each game.
@@ -217,6 +226,28 @@ def main() -> int:
     _check_output(arguments, games, record)
     for warning in odd_lengths(games, spotter.frame_rate, spotter.data == SOCCERNET_V2):
         log(f"warning: {warning}")
+
+    with hold_folder(arguments.output):
+        return _spot_games(arguments, spotter, games, record, failed)
+
+
+def _spot_games(
+    arguments: Namespace,
+    spotter: "Spotter",
+    games: Sequence[Game],
+    record: Record,
+    failed: int,
+) -> int:
+    """Spots and writes all games; returns the exit status.
+
+    Args:
+      arguments: of the command line.
+      spotter: of the run.
+      games: to spot.
+      record: of what earlier commands wrote.
+      failed: games that have failed before they could be spotted.
+    """
+    from spotting.base.logs import ProgressLine, duration, log
 
     line, began = ProgressLine(), time.monotonic()
     spotted: list[SpottedGame] = []
@@ -240,6 +271,8 @@ def main() -> int:
             # Last: a game with results is finished.
             write_results(arguments.output / game.name / RESULTS_FILE, game.name, within)
         except (InputError, OSError) as error:
+            if is_disk_error(error):
+                raise  # As it would be for all others.
             line.show(now, final=True)
             if arguments.debug:
                 traceback.print_exc()

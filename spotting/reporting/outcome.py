@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from spotting.base.files import hold_folder
 from spotting.base.logs import log
 from spotting.reporting.games import MissingTruth
-from spotting.reporting.runs import REPORT_FILE, TIMELINE_FIGURE_FILE
+from spotting.reporting.runs import MARKDOWN_FILE, REPORT_FILE, TIMELINE_FIGURE_FILE
 from spotting.scoring.figures import format_scores
 
 
@@ -30,20 +31,22 @@ def present(
     show(title or workdir.name, folders, results)
     scored = [folder for seed, folder in folders.items() if results[seed]]
     figures = [folder for folder in scored if is_new or _lacks(folder / TIMELINE_FIGURE_FILE)]
-    reports = [workdir] if scored and (is_new or _lacks(workdir / REPORT_FILE)) else []
+    is_due = is_new or any(_lacks(workdir / name) for name in (REPORT_FILE, MARKDOWN_FILE))
+    reports = [workdir] if scored and is_due else []
     if not figures and not reports:
         return
     # The plotting library takes a second to load.
     from spotting.reporting import report, snapshot
 
     log("")
-    for folder in figures:
-        try:
-            log(f"what was spotted when: {snapshot.write_snapshot(folder)}")
-        except MissingTruth as error:
-            log(f"no figure of a half: {error}")
-    for folder in reports:
-        log(f"report: {report.write_report([folder], folder)}")
+    with hold_folder(workdir, wait=True):
+        for folder in figures:
+            try:
+                log(f"what was spotted when: {snapshot.write_snapshot(folder)}")
+            except MissingTruth as error:
+                log(f"no figure of a half: {error}")
+        for folder in reports:
+            log(f"report: {report.write_report([folder], folder)}")
 
 
 def show(title: str, folders: Mapping[int, Path], results: Mapping[int, dict[str, Any]]) -> None:

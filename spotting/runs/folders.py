@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from spotting.base import parallel
 from spotting.base.errors import InputError
-from spotting.base.files import hold_folder, read_object
+from spotting.base.files import hold_folder, read_object, remove_temporaries
 from spotting.base.logs import RunLog, environment
 from spotting.data.dataset import write_description
 from spotting.runs import layout
@@ -50,6 +50,7 @@ def open_runs(setup: Setup, without: Collection[int] = ()) -> Iterator[list[Seed
                 continue
             if parallel.is_process_0():
                 stack.enter_context(hold_folder(folder))
+                remove_temporaries(folder, recursive=True)
             log = RunLog(folder, setup.config.logging.tensorboard)
             log.write("start", seed=seed, **environment())
             checkpoints = {
