@@ -138,6 +138,7 @@ def train(
         validation=validation,
         progress=setup.config.logging.progress,
         profile=setup.profile,
+        debug_nans=setup.config.training.debug_nans,
     )
 
 

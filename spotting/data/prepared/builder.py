@@ -37,6 +37,7 @@ import numpy as np
 from etils import epath
 
 from spotting.base.errors import InputError
+from spotting.base.files import naming
 from spotting.data.checks import find_missing_files
 from spotting.data.dataset import (
     FEATURE_SETS,
@@ -49,7 +50,7 @@ from spotting.data.halves import Half, TimeSource
 from spotting.data.prepared import shards
 from spotting.data.prepared.builder_config import SoccerNetConfig, build_config
 from spotting.data.prepared.storage import STORAGE_DTYPES, StorageStatistics
-from spotting.data.prepared.tensorflow_import import tfds
+from spotting.data.prepared.tensorflow_import import os_errors, tfds
 from spotting.data.transforms import (
     Normalization,
     Transform,
@@ -180,12 +181,20 @@ class SoccernetV2(tfds.core.dataset_builder.FileReaderBuilder):
           download_dir: without a manual_dir, the games are in `manual` below it.
           download_config: its manual_dir is the folder of the games.
           **kwargs: other arguments of TFDS, without effect.
+
+        Raises:
+          InputError: the data is unfit.
+          OSError: the folder cannot be written; what is finished is kept.
         """
         if self.is_prepared():
             return
         download_config = download_config or tfds.download.DownloadConfig()
         # A download manager makes folders, and there is nothing to put in them.
-        with tempfile.TemporaryDirectory() as unused:
+        with (
+            tempfile.TemporaryDirectory() as unused,
+            naming(str(self.data_path)),
+            os_errors(str(self.data_path)),
+        ):
             manager = self._make_download_manager(download_dir or unused, download_config)
             self._download_and_prepare(manager, download_config)
 
