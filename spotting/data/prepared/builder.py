@@ -25,19 +25,21 @@ A shard appears under its name when it is complete, and `dataset_info.json`, wit
 counts as prepared, when all shards are there. Run it again to resume after a kill.
 """
 
+import contextlib
 import dataclasses
 import functools
 import json
 import os
 import tempfile
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from etils import epath
 
 from spotting.base.errors import InputError
-from spotting.base.files import naming
+from spotting.base.files import hold_folder, naming
 from spotting.data.checks import find_missing_files
 from spotting.data.dataset import (
     FEATURE_SETS,
@@ -183,17 +185,19 @@ class SoccernetV2(tfds.core.dataset_builder.FileReaderBuilder):
           **kwargs: other arguments of TFDS, without effect.
 
         Raises:
-          InputError: the data is unfit.
+          InputError: the data is unfit, or another process prepares it.
           OSError: the folder cannot be written; what is finished is kept.
         """
         if self.is_prepared():
             return
+        folder = str(self.data_path)
         download_config = download_config or tfds.download.DownloadConfig()
         # A download manager makes folders, and there is nothing to put in them.
         with (
             tempfile.TemporaryDirectory() as unused,
-            naming(str(self.data_path)),
-            os_errors(str(self.data_path)),
+            naming(folder),
+            os_errors(folder),
+            contextlib.nullcontext() if "://" in folder else hold_folder(Path(folder)),
         ):
             manager = self._make_download_manager(download_dir or unused, download_config)
             self._download_and_prepare(manager, download_config)
