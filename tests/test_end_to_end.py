@@ -352,8 +352,9 @@ def test_asked_to_stop_it_saves_and_resumes(tiny_run, tiny_dataset, tmp_path, nu
     assert saved == 2 * epochs[-1]
 
 
-def test_a_folder_in_use_is_left_alone(tiny_dataset, tmp_path):
+def test_a_folder_in_use_is_left_alone_before_the_data_is_read(tiny_dataset, tmp_path, monkeypatch):
     config = tiny_config(tiny_dataset)
+    monkeypatch.setattr(experiment, "make_setup", None)
     with hold_folder(tmp_path), pytest.raises(InputError, match=f"in use by process {os.getpid()}"):
         experiment.run(config, tmp_path)
     assert not (tmp_path / "config.json").exists()

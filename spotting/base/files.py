@@ -215,6 +215,13 @@ def _reason(error: Exception) -> str:
     return re.sub(r"<ZipInfo .*?>", "it", str(error)) or type(error).__name__
 
 
+def require_free(folder: Path) -> None:
+    """Raises InputError if a process holds a folder now; for before long work, as it takes none."""
+    if (folder / _LOCK_FILE).exists() and os.access(folder, os.W_OK):
+        with hold_folder(folder):
+            pass
+
+
 @contextlib.contextmanager
 def hold_folder(folder: Path, wait: bool = False) -> Iterator[None]:
     """Keeps other processes that hold it out of a folder; makes it, and leaves no empty one.

@@ -148,7 +148,12 @@ class Checkpoints:
         restored = jax.tree.map(_like, template, tree)
         if sums is not None:
             found = _compute_checksums(_plain(restored))
-            wrong = [name for name, values in sums.items() if found[name] != values]
+            # What is of another type now was converted.
+            wrong = [
+                name
+                for name, values in sums.items()
+                if found[name] != values and found[name][0] == values[0]
+            ]
             if wrong:
                 raise DamagedCheckpointError(place, f"the checksum of {wrong[0]} differs")
         return restored
@@ -251,12 +256,12 @@ def _read_checksums(place: Path) -> dict[str, list[Any]] | None:
 
 
 def _require_same_arrays(place: Path, plain: Any, sums: dict[str, list[Any]]) -> None:
-    """Raises InputError unless a checkpoint's arrays are those of a tree."""
+    """Raises InputError unless a checkpoint's arrays have the names and shapes of a tree's."""
     wanted = {
-        jax.tree_util.keystr(path): _describe(leaf)
+        jax.tree_util.keystr(path): _describe(leaf)[1]
         for path, leaf in jax.tree_util.tree_leaves_with_path(plain)
     }
-    found = {name: values[:2] for name, values in sums.items()}
+    found = {name: values[1] for name, values in sums.items()}
     for name in sorted(wanted.keys() | found.keys()):
         theirs, ours = found.get(name, "missing"), wanted.get(name, "missing")
         if theirs != ours:
