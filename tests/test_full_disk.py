@@ -152,7 +152,7 @@ def test_preparing_on_a_full_disk(disk, tiny_dataset, monkeypatch, capsys):
     assert str(disk / "prepared") in errors[0]
     assert "space" in errors[0]
     (disk / "filler").unlink()
-    assert preparation.prepare(config, dataset).is_sound()
+    assert preparation.prepare(config, dataset).statistics.frames > 0
 
 
 @pytest.mark.slow
