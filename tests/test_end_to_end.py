@@ -345,7 +345,8 @@ def test_asked_to_stop_it_saves_and_resumes(tiny_run, tiny_dataset, tmp_path, nu
     process.send_signal(number)
     errors = process.communicate(timeout=60)[1].splitlines()
     assert process.returncode == status
-    assert "run the same command again to resume" in errors[-1]
+    last = "100000 of the confidence model is saved; run the same command again to resume"
+    assert errors[-1].endswith(last)
     assert not [line for line in errors if "Traceback" in line]
     epochs = [line["epoch"] for line in map(json.loads, log.open()) if line["kind"] == "train"]
     saved = Checkpoints(tmp_path / "run" / "checkpoints" / "confidence").step("latest")

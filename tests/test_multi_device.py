@@ -175,7 +175,8 @@ def test_a_signal_to_one_process_stops_all_after_the_same_epoch(config_file, tmp
     first, second = finish(*processes)
     assert (first[0], second[0]) == (143, 143), first[2] + second[2]
     assert "Traceback" not in first[2] + second[2]
-    assert "is saved\nterminated; run the same command again to resume" in first[2]
+    last = "of the confidence model is saved; run the same command again to resume"
+    assert first[2].splitlines()[-1].endswith(last)
     epochs = [line["epoch"] for line in map(json.loads, log.open()) if line["kind"] == "train"]
     checkpoints = Checkpoints(tmp_path / "run" / "checkpoints" / "confidence")
     assert checkpoints.step("latest") == 2 * epochs[-1]

@@ -183,9 +183,9 @@ def fit(
             if ended:
                 break
             if stops and not is_last:
-                log(f"{name}: epoch {epoch + 1} of {schedule.epochs} is saved")
-                stop.raise_if_made()
-                raise Terminated  # Another process was asked.
+                saved = f"epoch {epoch + 1} of {schedule.epochs} of the {name} model is saved"
+                stop.raise_if_made(saved)
+                raise Terminated(saved)  # Another process was asked.
     return failed
 
 

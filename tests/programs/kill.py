@@ -348,8 +348,10 @@ def read_content(work: Path) -> dict[str, Any]:
             content[name] = path.read_text().replace(str(work), "")
         else:
             content[name] = path.read_bytes()
-    # Event files of TensorBoard are one for each start.
-    return {name: value for name, value in content.items() if "tensorboard/" not in name}
+    # Event files of TensorBoard are one for each start. Prepared data that is complete stays as it
+    # is, even if the tidying up was killed.
+    passing = r"tensorboard/|prepared/.*(\.lock|\.report\.json|/partial_info(/.*)?)$"
+    return {name: value for name, value in content.items() if not re.search(passing, name)}
 
 
 def _read_arrays(path: Path) -> list[tuple[str, Any]]:
