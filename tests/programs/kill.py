@@ -342,6 +342,8 @@ def read_content(work: Path) -> dict[str, Any]:
         elif path.name in ("report.md", "tuned.py", "config.json", "predict.json", "trials.csv"):
             text = path.read_text().replace(str(work), "")
             content[name] = re.sub(_TIMES, "TIME", text)
+        elif ".tfrecord-" in name:
+            content[name] = _read_records(path)
         elif path.suffix in (".npz", ".zip"):
             content[name] = _read_zip(path)
         elif "/prepared/" in f"/{name}" and path.suffix == ".json":
@@ -374,6 +376,17 @@ def _as_bytes(leaf: Any) -> tuple[str, bytes]:
 
     array = np.asarray(leaf)
     return f"{array.dtype} {array.shape}", array.tobytes()
+
+
+def _read_records(path: Path) -> list[dict[str, bytes]]:
+    """Records without the order of their fields, which is another in each process."""
+    import tensorflow as tf
+
+    examples = map(tf.train.Example.FromString, tf.compat.v1.io.tf_record_iterator(str(path)))
+    return [
+        {name: value.SerializeToString() for name, value in example.features.feature.items()}
+        for example in examples
+    ]
 
 
 def _read_zip(path: Path) -> dict[str, bytes]:
