@@ -342,7 +342,7 @@ def read_content(work: Path) -> dict[str, Any]:
         elif path.name in ("report.md", "tuned.py", "config.json", "predict.json", "trials.csv"):
             text = path.read_text().replace(str(work), "")
             content[name] = re.sub(_TIMES, "TIME", text)
-        elif ".tfrecord-" in name:
+        elif re.search(r"\.tfrecord-\d+-of-\d+$", name):
             content[name] = _read_records(path)
         elif path.suffix in (".npz", ".zip"):
             content[name] = _read_zip(path)
