@@ -1,6 +1,7 @@
 import json
 import os
 import shutil
+from types import SimpleNamespace
 from unittest import mock
 
 import jax
@@ -10,6 +11,7 @@ import pytest
 from orbax.checkpoint._src.path import atomicity
 
 from spotting.base.errors import InputError
+from spotting.runs.folders import group_runs
 from spotting.training.checkpoints import Checkpoints, DamagedCheckpointError, stack, unstack
 from spotting.training.loop import Saved, _restore_newest
 
@@ -177,3 +179,19 @@ def test_a_checkpoint_that_was_never_finalized_is_not_taken(tmp_path, finalize):
     assert [each.name for each in (tmp_path / "latest").iterdir()] == ["1"]
     keeper.save("latest", 2, _tree(2.0))
     assert Checkpoints(tmp_path).restore("latest", _tree(0.0)).best == 2.0
+
+
+def test_seeds_that_were_killed_while_they_saved_still_train_together():
+    def runs(*steps):
+        checkpoints = [SimpleNamespace(steps=lambda which, own=own: own) for own in steps]
+        return [SimpleNamespace(checkpoints={"confidence": each}) for each in checkpoints]
+
+    def sizes(*steps, most=9):
+        return [len(group) for group in group_runs(runs(*steps), most)]
+
+    assert sizes([2, 4], [4, 6], [2, 4]) == [3]
+    assert sizes([2], []) == [2]
+    assert sizes([], [], []) == [3]
+    assert sizes([2, 4], []) == [1, 1]
+    assert sizes([2, 4], [6, 8], [4, 6]) == [2, 1]
+    assert sizes([2, 4], [2, 4], [2, 4], most=2) == [2, 1]
