@@ -73,6 +73,9 @@ def get_config() -> ConfigDict:
     training.adam_b2 = 0.999
     training.adam_eps = 1e-7
     training.sam_eps = 1e-12
+    # Runs an epoch whose loss or gradient is not finite again, operation by operation, to name the
+    # one that it comes from; needs memory for a second state.
+    training.debug_nans = False
 
     # What the paper's search tunes, for each of the two models. mixup is for confidence only.
     config.confidence = ConfigDict(

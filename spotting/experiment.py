@@ -15,6 +15,7 @@ import jax
 from ml_collections import ConfigDict
 
 from spotting.base import parallel
+from spotting.base.files import require_free
 from spotting.base.logs import log
 from spotting.reporting.outcome import present
 from spotting.reporting.settings import list_hyper_parameters
@@ -68,6 +69,8 @@ def run(config: ConfigDict, workdir: Path, mode: str = "run") -> dict[int, dict[
         return finished
 
     # 2. Whatever may be wrong is found before a folder is touched.
+    for folder in layout.locate_seeds(workdir, config.seeds).values():
+        parallel.on_process_0(require_free, folder)
     setup = make_setup(config, workdir)
     results = read_scored(setup.folders) if mode == "run" else {}
     failed: dict[int, str] = {}
@@ -145,6 +148,7 @@ def train(
         validation=validation,
         progress=setup.config.logging.progress,
         profile=setup.profile,
+        debug_nans=setup.config.training.debug_nans,
     )
 
 

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from spotting.base import cli
 from spotting.base.errors import InputError
-from spotting.base.files import read_object, write_json_atomic
+from spotting.base.files import hold_folder, read_object, remove_temporaries, write_json_atomic
 from spotting.base.logs import log
 from spotting.base.text_table import text_table
 from spotting.data.annotations import read_events
@@ -159,29 +159,33 @@ def fuse(
         "displacement": str(paths[leader]),
         "measure": measure,
     }
-    save_config(config, workdir)
-    result = {}
-    for name in ("valid", "test"):
-        if config.data[name] not in finest.dataset.splits:
-            continue
-        split = valid if name == "valid" else _read(members, finest, name)
-        confidence = [fusion.confidences(half) for half in fusion.average(split.logits, weights)]
-        displacement = split.displacement[leader]
-        save_predictions(workdir, name, split.halves, confidence, displacement)
-        folder = workdir if name == "test" else workdir / name
-        result[name], spots = results.score_split(
-            folder,
-            split.halves,
-            classes,
-            rate,
-            confidence,
-            displacement,
-            read_suppression(config, len(classes)),
-        )
-        if name == "valid":
-            tolerance = config.postprocessing.f1_tolerance
-            results.write_thresholds(workdir, truth, spots, classes, tolerance)
-    write_json_atomic(workdir / "metrics.json", result)
+    with hold_folder(workdir):
+        remove_temporaries(workdir, recursive=True)
+        save_config(config, workdir)
+        result = {}
+        for name in ("valid", "test"):
+            if config.data[name] not in finest.dataset.splits:
+                continue
+            split = valid if name == "valid" else _read(members, finest, name)
+            confidence = [
+                fusion.confidences(half) for half in fusion.average(split.logits, weights)
+            ]
+            displacement = split.displacement[leader]
+            save_predictions(workdir, name, split.halves, confidence, displacement)
+            folder = workdir if name == "test" else workdir / name
+            result[name], spots = results.score_split(
+                folder,
+                split.halves,
+                classes,
+                rate,
+                confidence,
+                displacement,
+                read_suppression(config, len(classes)),
+            )
+            if name == "valid":
+                tolerance = config.postprocessing.f1_tolerance
+                results.write_thresholds(workdir, truth, spots, classes, tolerance)
+        write_json_atomic(workdir / "metrics.json", result)
     return result
 
 

@@ -40,6 +40,7 @@ import numpy as np
 
 from spotting.base import cli
 from spotting.base.errors import InputError
+from spotting.base.files import hold_folder, is_disk_error
 from spotting.data.annotations import (
     HALF_LIST,
     HALF_NUMBERS,
@@ -85,7 +86,7 @@ def main() -> int:
             raise InputError(f"{path}: no such video")
     # JAX takes a second, which --help and a mistyped flag need not wait for.
     from spotting import Spotter
-    from spotting.base.logs import ProgressLine, duration, log
+    from spotting.base.logs import log
 
     workdir = find_run(arguments.workdir)
     spotter = Spotter.load(workdir, arguments.nms, arguments.window)
@@ -101,6 +102,28 @@ def main() -> int:
     _check_output(arguments, games, record)
     for warning in warn_of_lengths(games, spotter.frame_rate, spotter.data == SOCCERNET_V2):
         log(f"warning: {warning}")
+
+    with hold_folder(arguments.output):
+        return _spot_games(arguments, spotter, games, record, failed)
+
+
+def _spot_games(
+    arguments: Namespace,
+    spotter: "Spotter",
+    games: Sequence[Game],
+    record: PredictionRecord,
+    failed: int,
+) -> int:
+    """Spots and writes all games; returns the exit status.
+
+    Args:
+      arguments: of the command line.
+      spotter: of the run.
+      games: to spot.
+      record: of what earlier commands wrote.
+      failed: games that have failed before they could be spotted.
+    """
+    from spotting.base.logs import ProgressLine, duration, log
 
     line, began = ProgressLine(), time.monotonic()
     spotted: list[SpottedGame] = []
@@ -131,6 +154,8 @@ def main() -> int:
             # Last: a game with results is finished.
             write_results(arguments.output / game.name / RESULTS_FILE, game.name, within)
         except (InputError, OSError) as error:
+            if is_disk_error(error):
+                raise  # As it would be for all others.
             line.show(now, final=True)
             if arguments.debug:
                 traceback.print_exc()

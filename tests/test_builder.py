@@ -28,6 +28,7 @@ from stream_fixture import (
 )
 
 from spotting.base.errors import InputError
+from spotting.base.files import hold_folder
 from spotting.data import dataset as description
 from spotting.data.halves import check_finite, find_problems, open_dataset, read_split
 from spotting.data.prepared import builder, stream
@@ -521,6 +522,15 @@ def test_a_killed_process(tmp_path):
     assert len(halves) == 80
     np.testing.assert_array_equal(halves[70].load()[:, 1], np.arange(2_000))
     assert not list(target.rglob("*.partial"))
+
+
+def test_two_preparations_at_once(folder, tmp_path):
+    config, target = config_of(folder), tmp_path / "prepared"
+    place = Path(builder.SoccernetV2(config=config, data_dir=target).data_path)
+    with hold_folder(place), pytest.raises(InputError, match="in use by process"):
+        prepared.prepare(config, folder, target)
+    assert prepared.prepare(config, folder, target)
+    assert not list(target.rglob(".lock"))
 
 
 def test_temporary_folders_are_tidied_up(folder, monkeypatch, tmp_path):

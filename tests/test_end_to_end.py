@@ -382,15 +382,17 @@ def test_asked_to_stop_it_saves_and_resumes(tiny_run, tiny_dataset, tmp_path, nu
     process.send_signal(number)
     errors = process.communicate(timeout=60)[1].splitlines()
     assert process.returncode == status
-    assert "run the same command again to resume" in errors[-1]
+    last = "100000 of the confidence model is saved; run the same command again to resume"
+    assert errors[-1].endswith(last)
     assert not [line for line in errors if "Traceback" in line]
     epochs = [line["epoch"] for line in map(json.loads, log.open()) if line["kind"] == "train"]
     saved = Checkpoints(tmp_path / "run" / "checkpoints" / "confidence").step("latest")
     assert saved == 2 * epochs[-1]
 
 
-def test_a_folder_in_use_is_left_alone(tiny_dataset, tmp_path):
+def test_a_folder_in_use_is_left_alone_before_the_data_is_read(tiny_dataset, tmp_path, monkeypatch):
     config = tiny_config(tiny_dataset)
+    monkeypatch.setattr(experiment, "make_setup", None)
     with hold_folder(tmp_path), pytest.raises(InputError, match=f"in use by process {os.getpid()}"):
         experiment.run(config, tmp_path)
     assert not (tmp_path / "config.json").exists()

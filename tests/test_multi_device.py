@@ -3,9 +3,11 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -157,6 +159,27 @@ def test_two_processes_stream_what_one_streams(config_file, tmp_path):
     for status, _, errors in finish(*start_two(*command, *same, *more)):
         assert status == 0, errors
     assert_same_models(tmp_path / "one", tmp_path / "two")
+
+
+def test_a_signal_to_one_process_stops_all_after_the_same_epoch(config_file, tmp_path):
+    command = ("-m", "spotting.main", f"--config={config_file}", f"--workdir={tmp_path / 'run'}")
+    more = ("--config.training.epochs=100000", "--config.devices.distributed=True")
+    processes = start_two(*command, *more, "--config.confidence.rho=0.0")
+    log = tmp_path / "run" / "log.jsonl"
+    deadline = time.monotonic() + SECONDS
+    while not (log.exists() and '"train"' in log.read_text()):
+        assert time.monotonic() < deadline
+        assert [process.poll() for process in processes] == [None, None]
+        time.sleep(0.1)
+    processes[1].send_signal(signal.SIGTERM)
+    first, second = finish(*processes)
+    assert (first[0], second[0]) == (143, 143), first[2] + second[2]
+    assert "Traceback" not in first[2] + second[2]
+    last = "of the confidence model is saved; run the same command again to resume"
+    assert first[2].splitlines()[-1].endswith(last)
+    epochs = [line["epoch"] for line in map(json.loads, log.open()) if line["kind"] == "train"]
+    checkpoints = Checkpoints(tmp_path / "run" / "checkpoints" / "confidence")
+    assert checkpoints.step("latest") == 2 * epochs[-1]
 
 
 def test_bad_input_ends_all_processes_with_its_status(config_file, tmp_path):

@@ -189,13 +189,13 @@ def _guarded(main: Callable[[], Any], debug: bool) -> int:
     raise_on_sigterm()
     try:
         return main() or 0
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         _end_progress()
-        print("\ninterrupted; run the same command again to resume", file=sys.stderr)
+        print(f"\n{_say_stopped('interrupted', stop)}", file=sys.stderr)
         return _INTERRUPTED
-    except Terminated:
+    except Terminated as stop:
         _end_progress()
-        print("terminated; run the same command again to resume", file=sys.stderr)
+        print(_say_stopped("terminated", stop), file=sys.stderr)
         return _TERMINATED
     except (InputError, OSError, ArithmeticError) as error:
         _end_progress()
@@ -211,6 +211,11 @@ def as_line(message: object) -> str:
     if len(text) > _LONGEST:
         text = f"{text[: _LONGEST - _END]} [...] {text[-_END:]}"
     return text
+
+
+def _say_stopped(how: str, stop: BaseException) -> str:
+    """What was saved, if that is known, and how to resume."""
+    return "; ".join(filter(None, [how, str(stop), "run the same command again to resume"]))
 
 
 def _end_progress() -> None:

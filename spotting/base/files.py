@@ -4,6 +4,7 @@ What the bytes of a damaged file make a parser raise becomes an `InputError`.
 """
 
 import contextlib
+import errno
 import io
 import json
 import lzma
@@ -44,6 +45,8 @@ _NPY_HEADERS = {
 }
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _LOCK_FILE = ".lock"
+_TEMPORARY = ".spotting-tmp"  # ends the name of a file that is being written
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 _ZIP_ERRORS = (
     zipfile.BadZipFile,
@@ -60,20 +63,63 @@ _ZIP_ERRORS = (
 
 @contextlib.contextmanager
 def atomic_file(path: str | os.PathLike) -> Iterator[IO[bytes]]:
-    """Yields a binary file that becomes `path` when the block ends without an error."""
+    """Yields a binary file that becomes `path` when the block ends without an error.
+
+    Its content is on the disk before it has the name, so that not even a machine that loses its
+    power leaves a part of it there.
+
+    Raises:
+      OSError: it cannot be written; the error names `path`.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            handle, temporary = tempfile.mkstemp(_TEMPORARY, f".{path.name}.", path.parent)
+        except OSError as error:
+            raise _make_os_error(error, path) from error
+        try:
+            with os.fdopen(handle, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            # mkstemp makes files private to the user; results are for others to read.
+            os.chmod(temporary, 0o666 & ~_umask())
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+
+
+@contextlib.contextmanager
+def naming(path: str | os.PathLike) -> Iterator[None]:
+    """A block whose OSErrors name `path` where they name no file, as when a disk is full."""
     try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-        # mkstemp makes files private to the user; results are for others to read.
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
+        yield
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise _make_os_error(error, path) from error
+
+
+def _make_os_error(error: OSError, path: str | os.PathLike) -> OSError:
+    if error.errno is None:  # NumPy tells only how many values it could write.
+        return OSError(f"{path}: could not be written ({error}); is the disk full?")
+    return OSError(error.errno, os.strerror(error.errno), str(path))
+
+
+def is_disk_error(error: BaseException) -> bool:
+    """Whether an error says that a disk takes no more: it is full, or may not be written."""
+    return isinstance(error, OSError) and error.errno in _DISK_ERRORS
+
+
+def remove_temporaries(folder: Path, recursive: bool = False) -> None:
+    """Deletes what killed processes left of an `atomic_file` in a folder that one alone writes."""
+    pattern = f".*{_TEMPORARY}"
+    for path in folder.rglob(pattern) if recursive else folder.glob(pattern):
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def write_text_atomic(path: str | os.PathLike, text: str) -> None:
@@ -200,26 +246,40 @@ def _reason(error: Exception) -> str:
     return re.sub(r"<ZipInfo .*?>", "it", str(error)) or type(error).__name__
 
 
-@contextlib.contextmanager
-def hold_folder(folder: Path) -> Iterator[None]:
-    """Keeps other processes that hold it out of a folder; makes it.
+def require_free(folder: Path) -> None:
+    """Raises InputError if a process holds a folder now; for before long work, as it takes none."""
+    if (folder / _LOCK_FILE).exists() and os.access(folder, os.W_OK):
+        with hold_folder(folder):
+            pass
 
-    The system releases the lock when the process ends, however it ends.
+
+@contextlib.contextmanager
+def hold_folder(folder: Path, wait: bool = False) -> Iterator[None]:
+    """Keeps other processes that hold it out of a folder; makes it, and leaves no empty one.
+
+    The system releases the lock when the process ends, however it ends. What killed processes left
+    half-written in the folder itself is deleted.
+
+    Args:
+      folder: to hold.
+      wait: for the end of another process that holds it.
 
     Raises:
-      InputError: another process holds it.
+      InputError: another process holds it, and `wait` is false.
     """
+    is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     try:
         import fcntl
     except ImportError:  # no such locks on Windows
         yield
         return
+    how = fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB
     path = folder / _LOCK_FILE
     while True:
         file = open(path, "a+", encoding="utf-8")  # noqa: SIM115, it is held open
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, how)
         except BlockingIOError:
             file.seek(0)
             holder = file.read().strip() or "another process"
@@ -231,10 +291,15 @@ def hold_folder(folder: Path) -> Iterator[None]:
                 break
         file.close()
     with file:
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
         try:
+            with naming(path):
+                file.truncate(0)
+                file.write(f"process {os.getpid()} on {socket.gethostname()}")
+                file.flush()
+            remove_temporaries(folder)
             yield
         finally:
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.unlink()
+                if is_new:
+                    folder.rmdir()

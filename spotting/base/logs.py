@@ -5,6 +5,7 @@ in a notebook, tqdm (4) fills a file with carriage returns and cuts its last val
 must be told apart by hand where there are several processes.
 """
 
+import contextlib
 import datetime
 import importlib.metadata
 import json
@@ -22,6 +23,7 @@ from typing import Any
 import jax
 
 from spotting.base import parallel
+from spotting.base.files import naming
 from spotting.base.tensorboard import ScalarWriter
 from spotting.base.text_table import printable, printable_lines
 
@@ -40,6 +42,8 @@ class RunLog:
             path = Path(workdir)
             path.mkdir(parents=True, exist_ok=True)
             self._file = open(path / "log.jsonl", "a", encoding="utf-8")  # noqa: SIM115
+            if _is_cut(path / "log.jsonl"):
+                self._file.write("\n")
             self._scalars = ScalarWriter(path / "tensorboard") if tensorboard else None
 
     def write(self, kind: str, **values: Any) -> None:
@@ -49,8 +53,9 @@ class RunLog:
             entry = {"time": now, "kind": kind, **values}
             # JSON has no NaN.
             entry = {k: None if v != v else v for k, v in entry.items()}
-            self._file.write(json.dumps(entry, default=str, ensure_ascii=False) + "\n")
-            self._file.flush()
+            with naming(self._file.name):
+                self._file.write(json.dumps(entry, default=str, ensure_ascii=False) + "\n")
+                self._file.flush()
 
     def curve(self, kind: str, model: str, epoch: int, **scalars: float) -> None:
         """Adds a line and a point on the curves `model/name`."""
@@ -74,8 +79,19 @@ class RunLog:
     def close(self) -> None:
         """Closes the files."""
         for file in (self._file, self._scalars):
-            if file:
-                file.close()
+            # All is flushed; what could not be has been an error already.
+            with contextlib.suppress(OSError):
+                if file:
+                    file.close()
+
+
+def _is_cut(path: Path) -> bool:
+    """Whether a file ends within a line, as a full disk or a kill leaves it."""
+    with open(path, "rb") as file:
+        if not file.seek(0, os.SEEK_END):
+            return False
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) != b"\n"
 
 
 def environment() -> dict[str, Any]:

@@ -17,6 +17,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from spotting.base.errors import InputError
+from spotting.base.signals import raise_on_sigterm
 
 AXIS = "chunks"
 
@@ -43,6 +44,9 @@ def join_processes() -> None:
             f"devices.distributed: {error} Set JAX_COORDINATOR_ADDRESS=HOST:PORT, "
             "JAX_NUM_PROCESSES and JAX_PROCESS_ID, or leave devices.distributed out"
         ) from error
+    # JAX has taken SIGTERM for a notice of its own, which nobody here asks for: a stop that any
+    # process was asked for, Ctrl-C too, is agreed on after each epoch (`any_process`).
+    raise_on_sigterm()
     # What is wrong with the run is then found by each for itself, and none by another's end.
     multihost_utils.sync_global_devices("joined")
 

@@ -24,15 +24,18 @@ class StopRequest:
     def __bool__(self) -> bool:
         return self._signal is not None
 
-    def raise_if_made(self) -> None:
+    def raise_if_made(self, saved: str) -> None:
         """Raises what the signal would have raised.
+
+        Args:
+          saved: the exception's message: what has been saved.
 
         Raises:
           KeyboardInterrupt: it was SIGINT.
           Terminated: it was SIGTERM.
         """
         if self._signal is not None:
-            _raise_for(self._signal)
+            _raise_for(self._signal, saved)
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         if self._signal is not None:  # The second time at once.
@@ -65,5 +68,5 @@ def defer_stop() -> Iterator[StopRequest]:
             signal.signal(number, handler)
 
 
-def _raise_for(number: int) -> None:
-    raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+def _raise_for(number: int, saved: str = "") -> None:
+    raise KeyboardInterrupt(saved) if number == signal.SIGINT else Terminated(saved)

@@ -10,6 +10,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from spotting.base.files import naming
+
 
 class ScalarWriter:
     """Appends scalars to a new event file in a folder."""
@@ -60,8 +62,9 @@ class ScalarWriter:
     def _write(self, event: bytes) -> None:
         event = _key(1, 1) + struct.pack("<d", time.time()) + event
         length = struct.pack("<Q", len(event))
-        self._file.write(length + _masked_crc(length) + event + _masked_crc(event))
-        self._file.flush()
+        with naming(self._file.name):
+            self._file.write(length + _masked_crc(length) + event + _masked_crc(event))
+            self._file.flush()
 
 
 _TYPES = {str: 1, bool: 2, float: 3, int: 3}  # of hyper-parameters, in HPARAMS's numbering

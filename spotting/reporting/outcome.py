@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from spotting.base.files import hold_folder
 from spotting.base.logs import log
 from spotting.reporting.games import MissingTruth
 from spotting.reporting.model_card import is_card, write_model_card
-from spotting.reporting.runs import REPORT_FILE, TIMELINE_FIGURE_FILE
+from spotting.reporting.runs import MARKDOWN_FILE, REPORT_FILE, TIMELINE_FIGURE_FILE
 from spotting.runs.layout import CARD
 from spotting.scoring.figures import format_scores
 
@@ -37,22 +38,24 @@ def present(
     cards = [
         folder for folder in scored if _lacks(folder / CARD) or (is_new and is_card(folder / CARD))
     ]
-    reports = [workdir] if scored and (is_new or _lacks(workdir / REPORT_FILE)) else []
+    is_due = is_new or any(_lacks(workdir / name) for name in (REPORT_FILE, MARKDOWN_FILE))
+    reports = [workdir] if scored and is_due else []
     if not figures and not reports and not cards:
         return
     # The plotting library takes a second to load.
     from spotting.reporting import report, snapshot
 
     log("")
-    for folder in figures:
-        try:
-            log(f"what was spotted when: {snapshot.write_snapshot(folder)}")
-        except MissingTruth as error:
-            log(f"no figure of a half: {error}")
-    for folder in cards:
-        log(f"model card: {write_model_card(folder)}")
-    for folder in reports:
-        log(f"report: {report.write_report([folder], folder)}")
+    with hold_folder(workdir, wait=True):
+        for folder in figures:
+            try:
+                log(f"what was spotted when: {snapshot.write_snapshot(folder)}")
+            except MissingTruth as error:
+                log(f"no figure of a half: {error}")
+        for folder in cards:
+            log(f"model card: {write_model_card(folder)}")
+        for folder in reports:
+            log(f"report: {report.write_report([folder], folder)}")
 
 
 def show(title: str, folders: Mapping[int, Path], results: Mapping[int, dict[str, Any]]) -> None:

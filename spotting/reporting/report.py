@@ -7,11 +7,9 @@ from pathlib import Path
 from spotting.base.files import write_text_atomic
 from spotting.reporting import sections
 from spotting.reporting.page import escape, make_page
-from spotting.reporting.runs import REPORT_FILE, read_rows
+from spotting.reporting.runs import MARKDOWN_FILE, REPORT_FILE, read_rows
 from spotting.reporting.study import ReportedStudy, read_study
 from spotting.reporting.tables import escape_markdown, to_html, to_markdown
-
-MARKDOWN_FILE = "report.md"
 
 
 def write_report(directories: Sequence[Path], output: Path) -> Path:

@@ -69,6 +69,7 @@ _FREE_FIELDS = (
     "logging",
     "scale_note",
     "seeds_at_once",
+    "training.debug_nans",
     "tune",
 )
 # Fields that run folders of earlier versions do not have, and what they meant.
@@ -77,6 +78,7 @@ _LATER_FIELDS = {
     "data.event_time": "gameTime",
     "data.stream_parts": 1,
     "logging.profile": "",
+    "training.debug_nans": False,
 }
 _TRUNK_SIZES = {"unet": ("levels",), "transformer": ("layers", "width", "num_heads", "mlp_dim")}
 

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from spotting.base import parallel
 from spotting.base.errors import InputError
-from spotting.base.files import hold_folder, read_object
+from spotting.base.files import hold_folder, read_object, remove_temporaries
 from spotting.base.logs import RunLog, environment
 from spotting.data.dataset import write_description
 from spotting.runs import layout
@@ -50,11 +50,15 @@ def open_runs(setup: Setup, without: Collection[int] = ()) -> Iterator[list[Seed
                 continue
             if parallel.is_process_0():
                 stack.enter_context(hold_folder(folder))
+                remove_temporaries(folder, recursive=True)
             log = RunLog(folder, setup.config.logging.tensorboard)
             log.write("start", seed=seed, **environment())
             checkpoints = {
                 kind: Checkpoints(layout.locate_checkpoints(folder, kind)) for kind in setup.kinds
             }
+            if parallel.is_process_0():
+                for each in checkpoints.values():
+                    each.remove_unfinished()
             runs.append(SeedRun(seed, folder, log, checkpoints))
             stack.callback(runs[-1].close)
         yield runs
@@ -69,15 +73,39 @@ def claim_folders(setup: Setup) -> None:
 
 
 def group_runs(runs: Sequence[SeedRun], most: int) -> list[list[SeedRun]]:
-    """Splits runs into groups of at most `most` with equal progress.
+    """Splits runs into groups of at most `most` with equal progress, or nearly.
 
-    Runs that train together resume from the newest step that all of them have.
+    A run that was killed while it saved has a checkpoint of some seeds that the others lack. They
+    still train together, from the newest step that all of them have: a seed alone is another
+    program, whose rounding differs.
     """
-    progress = [
-        tuple(checkpoints.step("latest") for checkpoints in run.checkpoints.values())
-        for run in runs
-    ]
-    return [[runs[index] for index in group] for group in group_by_progress(progress, most)]
+    steps = [[_read_steps(each) for each in run.checkpoints.values()] for run in runs]
+    groups: list[list[int]] = []
+    for index, own in enumerate(steps):
+        for group in groups:
+            if len(group) < most and _is_near([own, *(steps[other] for other in group)]):
+                group.append(index)
+                break
+        else:
+            groups.append([index])
+    return [[runs[index] for index in group] for group in groups]
+
+
+def _read_steps(checkpoints: Checkpoints) -> set[int]:
+    """Steps of `latest`, the same in all processes, which ask together."""
+    padded = np.array([*checkpoints.steps("latest"), -1, -1])[:2]
+    return {int(step) for step in parallel.from_process_0(padded) if step >= 0}
+
+
+def _is_near(steps: Sequence[Sequence[set[int]]]) -> bool:
+    """Whether runs with these checkpoints of each model are at most one save apart."""
+    for of_kind in zip(*steps, strict=True):
+        if all(of_kind):
+            if not set.intersection(*of_kind):
+                return False
+        elif max(map(len, of_kind)) > 1:  # Of none and one, the one is the first.
+            return False
+    return True
 
 
 def group_by_progress(progress: Sequence[Any], most: int) -> list[list[int]]:

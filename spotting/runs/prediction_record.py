@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from spotting.base.errors import InputError
-from spotting.base.files import read_object, write_json_atomic
+from spotting.base.files import read_object, remove_temporaries, write_json_atomic
 from spotting.base.inputs import is_below
 from spotting.data.annotations import HALF_NUMBERS, RESULTS_FILE
 from spotting.data.unlabelled import Game
@@ -87,6 +87,7 @@ class PredictionRecord:
         ones that pass for these.
         """
         (self._output / game.name / RESULTS_FILE).unlink(missing_ok=True)
+        remove_temporaries(self._output / game.name)
         seconds = {str(half): value for half, value in spotted.seconds.items()}
         self._games[game.name] = {"files": _describe_files(game), "seconds": seconds}
         write_json_atomic(self._path, {"made_by": self._made_by, "games": self._games})

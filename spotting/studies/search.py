@@ -16,7 +16,13 @@ from ml_collections import ConfigDict
 
 from spotting import experiment
 from spotting.base.errors import InputError
-from spotting.base.files import read_object, write_json_atomic, write_text_atomic
+from spotting.base.files import (
+    hold_folder,
+    read_object,
+    remove_temporaries,
+    write_json_atomic,
+    write_text_atomic,
+)
 from spotting.base.logs import RunLog, environment, log
 from spotting.reporting.runs import read_log
 from spotting.runs.config import check_config, one_seed, save_config
@@ -66,8 +72,14 @@ def run(config: ConfigDict, workdir: Path) -> ConfigDict:
     setup = make_setup(config, workdir)
     if not setup.matches.splits.get("valid"):
         raise InputError(f"{setup.matches.dataset.root}: a search needs a validation split")
-    save_config(config, workdir)
+    with hold_folder(workdir):
+        remove_temporaries(workdir, recursive=True)
+        return _search(setup, workdir)
 
+
+def _search(setup: Setup, workdir: Path) -> ConfigDict:
+    config = setup.config
+    save_config(config, workdir)
     chosen = config.copy_and_resolve_references()
     rounds: list[Round] = []
     for kind in setup.kinds:
@@ -197,7 +209,9 @@ def _open(member: TrialRun, workdir: Path, kind: str) -> SeedRun:
     save_config(one_seed(config, seed), member.folder)
     run_log = RunLog(member.folder, config.logging.tensorboard)
     run_log.write("start", seed=seed, **environment())
-    return SeedRun(seed, member.folder, run_log, _open_checkpoints(config, workdir, seed, kind))
+    checkpoints = _open_checkpoints(config, workdir, seed, kind)
+    checkpoints[kind].remove_unfinished()
+    return SeedRun(seed, member.folder, run_log, checkpoints)
 
 
 def _open_checkpoints(

@@ -5,6 +5,7 @@ change in all of them. Every row leaves a run folder, so an interrupted study re
 and a row can be run, resumed and looked at alone.
 """
 
+import contextlib
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from ml_collections import ConfigDict
 from spotting import experiment
 from spotting.base import parallel
 from spotting.base.errors import InputError
-from spotting.base.files import write_text_atomic
+from spotting.base.files import hold_folder, write_text_atomic
 from spotting.base.logs import log
 from spotting.base.text_table import text_table
 from spotting.data.halves import open_dataset
@@ -81,7 +82,8 @@ def run(config: ConfigDict, workdir: Path, mode: str = "run") -> int:
     if parallel.is_process_0():
         print(f"\n{table(outcomes)}")
         if any(outcome.results for outcome in outcomes):
-            print(report.write_report([workdir], workdir))
+            with hold_folder(workdir, wait=True):
+                print(report.write_report([workdir], workdir))
     return int(any(outcome.error for outcome in outcomes))
 
 
@@ -181,7 +183,8 @@ def _run_row(row: Row, folder: Path, mode: str) -> Outcome:
     except Exception as error:
         # Whatever it is, out of memory or a defect here, the other rows may still succeed.
         if parallel.is_process_0():
-            write_text_atomic(folder / "traceback.txt", traceback.format_exc())
+            with contextlib.suppress(OSError):  # Where the disk is full, the row's error says so.
+                write_text_atomic(folder / "traceback.txt", traceback.format_exc())
         reason = str(error).strip().splitlines() or [type(error).__name__]
         log(f"{row.name} failed: {reason[0]} (more in {folder / 'traceback.txt'})")
         return Outcome(row, {}, reason[0])

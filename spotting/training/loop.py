@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import math
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -18,12 +19,23 @@ import jax.numpy as jnp
 import numpy as np
 
 from spotting.base import parallel
+from spotting.base.errors import InputError
 from spotting.base.logs import ProgressLine, RunLog, duration, log
 from spotting.base.signals import Terminated, defer_stop
-from spotting.training.checkpoints import Checkpoints, stack, unstack
+from spotting.training.checkpoints import Checkpoints, DamagedCheckpointError, stack, unstack
 from spotting.training.step import StepMetrics, TrainState
 
+_PACKAGE = Path(__file__).parents[1]
 _SAVE_SECONDS = 120.0
+_WATCHED = {
+    "loss": "loss",
+    "grad_norm": "gradient's norm",
+    "perturbed_loss": "loss in SAM's second pass",
+}
+_REMEDY = (
+    "lower its learning_rate or rho and start in a new --workdir; with "
+    "--config.training.debug_nans=True the same command resumes before it and names the operation"
+)
 
 RunEpoch = Callable[[TrainState, int], tuple[TrainState, Any]]
 """(states, epoch from 0) to the states after it and metrics [S, steps]; the old states are gone."""
@@ -97,6 +109,7 @@ def fit(
     validation: Validation | None = None,
     progress: bool = True,
     profile: Profile | None = None,
+    debug_nans: bool = False,
 ) -> dict[int, str]:
     """Trains S seeds together, from where their checkpoints are, and leaves the best in them.
 
@@ -114,12 +127,14 @@ def fit(
       validation: None without a validation split.
       progress: whether to show a progress line.
       profile: what to trace, if anything.
+      debug_nans: whether to find the operation that gives the first value that is not finite.
 
     Returns:
       Of each seed that diverged, by its index: when, and what to do.
 
     Raises:
       KeyboardInterrupt, Terminated: asked to stop.
+      FloatingPointError: names that operation.
     """
     states, best = _resume(states, [member.checkpoints for member in members])
     first = int(states.step[0]) // schedule.steps
@@ -136,11 +151,15 @@ def fit(
         for epoch in range(first, schedule.epochs):
             with profiler.trace(epoch):
                 started = time.monotonic()
+                # The old states are gone afterwards.
+                before = jax.tree.map(jnp.copy, states) if debug_nans else None
                 states, metrics = run_epoch(states, epoch)
                 metrics = jax.tree.map(np.asarray, metrics)
                 seconds = time.monotonic() - started
 
-            failed |= _find_diverged(name, epoch, metrics, failed)
+            failed |= (diverged := _find_diverged(name, epoch, metrics, failed))
+            if diverged and before is not None:
+                _find_operation(run_epoch, before, epoch)
             if len(failed) == len(members):
                 break
             speed = len(members) * schedule.steps * schedule.batch_size / seconds
@@ -153,6 +172,8 @@ def fit(
             validate = is_last or (epoch + 1) % schedule.validate_every == 0
             stops = parallel.any_process(bool(stop))
             is_due = validate or stops or time.monotonic() - last_save > _SAVE_SECONDS
+            if is_due:
+                failed |= _find_unsound(name, epoch, states.params, failed)
             if is_due and parallel.is_process_0():
                 saver.save(epoch + 1, states, validate, failed, is_last)
                 last_save = time.monotonic()
@@ -162,9 +183,9 @@ def fit(
             if ended:
                 break
             if stops and not is_last:
-                log(f"{name}: epoch {epoch + 1} of {schedule.epochs} is saved")
-                stop.raise_if_made()
-                raise Terminated  # Another process was asked.
+                saved = f"epoch {epoch + 1} of {schedule.epochs} of the {name} model is saved"
+                stop.raise_if_made(saved)
+                raise Terminated(saved)  # Another process was asked.
     return failed
 
 
@@ -205,32 +226,99 @@ def make_run_epoch(
 def _resume(
     states: TrainState, checkpoints: Sequence[Checkpoints]
 ) -> tuple[TrainState, list[float]]:
-    """The newest states that all seeds have, or the fresh ones, and the best scores so far."""
-    steps = [each.step("latest") for each in checkpoints]
-    known = [step for step in steps if step is not None]
-    if len(known) < len(steps):
-        return states, [-math.inf] * len(steps)
-    shared = min(known)
-    saved = [
-        each.restore("latest", Saved(unstack(states, seed), 0.0), shared)
-        for seed, each in enumerate(checkpoints)
-    ]
+    """The newest sound states that all seeds have, or the fresh ones, and the best scores so far.
+
+    Raises:
+      InputError: there are checkpoints, but of no step those of all seeds can be read.
+    """
+    if any(each.step("latest") is None for each in checkpoints):
+        return states, [-math.inf] * len(checkpoints)
+    templates = [Saved(unstack(states, seed), 0.0) for seed in range(len(checkpoints))]
+    found = parallel.on_process_0(_restore_newest, checkpoints, templates)
+    step = int(parallel.from_process_0(np.asarray(found[0] if found else 0)))
+    saved = found[1] if found else _restore_all(checkpoints, templates, step)
     return stack([each.state for each in saved]), [each.best for each in saved]
 
 
+def _restore_newest(
+    checkpoints: Sequence[Checkpoints], templates: Sequence[Saved]
+) -> tuple[int, list[Saved]]:
+    """The newest step of which all checkpoints are sound, and what they hold."""
+    shared = set.intersection(*(set(each.steps("latest")) for each in checkpoints))
+    errors: list[DamagedCheckpointError] = []
+    for step in sorted(shared, reverse=True):
+        try:
+            saved = _restore_all(checkpoints, templates, step)
+        except DamagedCheckpointError as error:
+            errors.append(error)
+            continue
+        for damage in errors:
+            log(f"warning: {damage.problem}; the one before it is used, of step {step}")
+        return step, saved
+    if errors:
+        raise errors[0]
+    folders = ", ".join(str(each.directory) for each in checkpoints)
+    raise InputError(f"{folders}: no step that all of them have; train the seeds one at a time")
+
+
+def _restore_all(
+    checkpoints: Sequence[Checkpoints], templates: Sequence[Saved], step: int
+) -> list[Saved]:
+    return [
+        each.restore("latest", template, step)
+        for each, template in zip(checkpoints, templates, strict=True)
+    ]
+
+
 def _find_diverged(
-    name: str, epoch: int, metrics: StepMetrics, known: dict[int, str]
+    name: str, epoch: int, metrics: StepMetrics, known: Mapping[int, str]
 ) -> dict[int, str]:
-    """Of the seeds whose loss is not finite, and was in the epochs before: where, and a remedy."""
+    """Of the seeds whose loss or gradient is not finite, and was before: where, and a remedy."""
     found = {}
-    for index, losses in enumerate(metrics.loss):
-        bad = np.flatnonzero(~np.isfinite(losses))
-        if len(bad) and index not in known:
-            found[index] = (
-                f"the {name} loss is {losses[bad[0]]} in epoch {epoch + 1}, step {bad[0] + 1} of "
-                f"it: lower its learning_rate or rho and start in a new --workdir"
-            )
+    for index in range(len(metrics.loss)):
+        wrong = [
+            (int(step), what, values[index][step])
+            for field, what in _WATCHED.items()
+            if (values := getattr(metrics, field, None)) is not None
+            for step in np.flatnonzero(~np.isfinite(values[index]))[:1]
+        ]
+        if wrong and index not in known:
+            step, what, value = min(wrong, key=lambda each: each[0])
+            place = f"in epoch {epoch + 1}, step {step + 1} of it"
+            found[index] = f"the {name} {what} is {value} {place}: {_REMEDY}"
     return found
+
+
+def _find_operation(run_epoch: RunEpoch, states: TrainState, epoch: int) -> None:
+    """Runs an epoch operation by operation.
+
+    Raises:
+      FloatingPointError: names the first operation that gives NaN, or an infinite value if none
+        gives NaN, and where it is.
+    """
+    log("running the epoch again, operation by operation")
+    for is_wanted in (jax.debug_nans, jax.debug_infs):
+        try:
+            with is_wanted(True), jax.disable_jit():
+                run_epoch(states, epoch)
+        except FloatingPointError as error:
+            frames = traceback.extract_tb(error.__traceback__)
+            ours = [frame for frame in frames if Path(frame.filename).is_relative_to(_PACKAGE)]
+            place = f"{Path(ours[-1].filename).relative_to(_PACKAGE.parent)}:{ours[-1].lineno}"
+            text = str(error).splitlines()[0].partition(". ")[0]
+            raise FloatingPointError(f"{text}, at {place}: {ours[-1].line}") from error
+
+
+def _find_unsound(name: str, epoch: int, params: Any, known: Mapping[int, str]) -> dict[int, str]:
+    """Of the seeds whose parameters are not finite after an epoch: so, and a remedy."""
+    leaves = map(np.asarray, jax.tree.leaves(parallel.local_copy(params)))
+    finite = np.all([np.isfinite(leaf).reshape(len(leaf), -1).all(axis=1) for leaf in leaves], 0)
+    return {
+        int(index): f"a parameter of the {name} model is not finite after epoch {epoch + 1}: "
+        f"{_REMEDY}"
+        for index in np.flatnonzero(~finite)
+        if index not in known
+    }
 
 
 def _log_epoch(

@@ -25,18 +25,21 @@ A shard appears under its name when it is complete, and `dataset_info.json`, wit
 counts as prepared, when all shards are there. Run it again to resume after a kill.
 """
 
+import contextlib
 import dataclasses
 import functools
 import json
 import os
 import tempfile
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from etils import epath
 
 from spotting.base.errors import InputError
+from spotting.base.files import hold_folder, naming
 from spotting.data.checks import find_missing_files
 from spotting.data.dataset import (
     FEATURE_SETS,
@@ -49,7 +52,7 @@ from spotting.data.halves import Half, TimeSource
 from spotting.data.prepared import shards
 from spotting.data.prepared.builder_config import SoccerNetConfig, build_config
 from spotting.data.prepared.storage import STORAGE_DTYPES, StorageStatistics
-from spotting.data.prepared.tensorflow_import import tfds
+from spotting.data.prepared.tensorflow_import import os_errors, tfds
 from spotting.data.transforms import (
     Normalization,
     Transform,
@@ -180,12 +183,22 @@ class SoccernetV2(tfds.core.dataset_builder.FileReaderBuilder):
           download_dir: without a manual_dir, the games are in `manual` below it.
           download_config: its manual_dir is the folder of the games.
           **kwargs: other arguments of TFDS, without effect.
+
+        Raises:
+          InputError: the data is unfit, or another process prepares it.
+          OSError: the folder cannot be written; what is finished is kept.
         """
         if self.is_prepared():
             return
+        folder = str(self.data_path)
         download_config = download_config or tfds.download.DownloadConfig()
         # A download manager makes folders, and there is nothing to put in them.
-        with tempfile.TemporaryDirectory() as unused:
+        with (
+            tempfile.TemporaryDirectory() as unused,
+            naming(folder),
+            os_errors(folder),
+            contextlib.nullcontext() if "://" in folder else hold_folder(Path(folder)),
+        ):
             manager = self._make_download_manager(download_dir or unused, download_config)
             self._download_and_prepare(manager, download_config)
 

@@ -3,7 +3,10 @@
 It reads and writes files here, nothing else: GPUs are left to JAX.
 """
 
+import contextlib
+import errno
 import os
+from collections.abc import Iterator
 
 from spotting.base.errors import InputError
 
@@ -22,4 +25,17 @@ except ImportError as error:
 
 tf.config.set_visible_devices([], "GPU")
 
-__all__ = ["tf", "tfds"]
+__all__ = ["os_errors", "tf", "tfds"]
+
+
+@contextlib.contextmanager
+def os_errors(folder: str) -> Iterator[None]:
+    """A block in which TensorFlow works on files of `folder`: its errors become OSErrors."""
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), folder) from error
+    except tf.errors.PermissionDeniedError as error:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), folder) from error
+    except tf.errors.OpError as error:
+        raise OSError(f"{folder}: {error.message}") from error

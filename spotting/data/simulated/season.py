@@ -46,7 +46,7 @@ import numpy as np
 
 from spotting import timing
 from spotting.base.errors import InputError
-from spotting.base.files import read_object, write_json_atomic
+from spotting.base.files import atomic_file, read_object, write_json_atomic
 from spotting.data.annotations import LABELS_FILE
 from spotting.data.dataset import DESCRIPTION_FILE, HALVES
 from spotting.data.simulated.play import Action, play_half
@@ -152,7 +152,8 @@ def write_season(
         folder = root / names[-1]
         folder.mkdir(parents=True, exist_ok=True)
         for half, features in zip(HALVES, match.features, strict=True):
-            np.save(folder / f"{half}_{FEATURES}.npy", features)
+            with atomic_file(folder / f"{half}_{FEATURES}.npy") as file:
+                np.save(file, features)
         write_labels(folder, names[-1], match.annotations)
     description = describe_season(
         "simulated_season", FEATURES, FRAME_RATE, FEATURE_DIM, names, games
