@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from spotting.base.errors import InputError
 from spotting.data.resident import Batch
+from spotting.training.mixup import Pairs
 from spotting.training.objectives import Objective
 from spotting.training.step import (
     Hyper,
@@ -147,12 +148,14 @@ def compile_step(
     )
     tx = make_optimizer(hyper, optimizer)
     state = jax.eval_shape(lambda: init_state(0, objective, chunk_shape, tx))
-    key = jax.eval_shape(lambda: jax.random.key(0))
+    pairs = None
+    if hyper.mixup_alpha:
+        pairs = Pairs(shape((batch_size,), jnp.float32), shape((batch_size,), jnp.int32))
 
-    def step(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, StepMetrics]:
-        return train_step(state, batch, key, objective, tx, hyper.mixup_alpha)
+    def step(state: TrainState, batch: Batch, pairs: Any) -> tuple[TrainState, StepMetrics]:
+        return train_step(state, batch, pairs, objective, tx)
 
-    return jax.jit(step, donate_argnums=0).lower(state, batch, key).compile()
+    return jax.jit(step, donate_argnums=0).lower(state, batch, pairs).compile()
 
 
 def program_bytes(program: jax.stages.Compiled) -> int:
