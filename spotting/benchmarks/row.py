@@ -155,7 +155,7 @@ def measure(config: ConfigDict, seeds: int, log: Callable[[str], None]) -> Row:
     batch_size = config.training.batch_size
     if _on_cpu():
         batch_size = min(batch_size, _CPU_CHUNKS)
-    objective = _objective(config, dataset)
+    objective = make_row_objective(config, dataset)
     params = jax.jit(objective.network.init)(jax.random.key(0), jnp.zeros((1, *chunk_shape)))
     dtype = objective.network.reduction.dtype
     chunks = jax.random.normal(jax.random.key(1), (batch_size, *chunk_shape), dtype)
@@ -189,6 +189,7 @@ def measure(config: ConfigDict, seeds: int, log: Callable[[str], None]) -> Row:
             batch_size=batch_size,
             chunk_frames=chunk_shape[0],
             shard=functools.partial(parallel.shard, mesh),
+            replicate=functools.partial(parallel.keep_replicated, mesh),
         )
         states = stack([init_state(seed, objective, chunk_shape, tx) for seed in range(seeds)])
         steps = config.training.chunks_per_epoch // batch_size
@@ -305,7 +306,8 @@ def _on_cpu() -> bool:
     return jax.default_backend() == "cpu"
 
 
-def _objective(config: ConfigDict, dataset: Dataset) -> Objective:
+def make_row_objective(config: ConfigDict, dataset: Dataset) -> Objective:
+    """The confidence model's, with weights of 1."""
     model = make_network(config, "confidence", len(dataset.classes))
     radius = timing.frames(config.anchors.confidence_radius, dataset.frame_rate)
     ones = np.ones(len(dataset.classes), np.float32)

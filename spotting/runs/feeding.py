@@ -57,8 +57,8 @@ def choose_loader(setup: Setup) -> Choice:
 def count_trainings_at_once(setup: Setup, wanted: int) -> int:
     """How many trainings to run in one program: what the config says, or what the memory holds.
 
-    Copies of one computation are batched by `jax.vmap`: on an accelerator five small networks cost
-    far less than five times one.
+    Copies of one computation are batched by `jax.vmap`: on a GPU five small networks are launched
+    as one.
 
     Args:
       setup: of the experiment.
@@ -73,8 +73,7 @@ def count_trainings_at_once(setup: Setup, wanted: int) -> int:
     if config.seeds_at_once:
         return config.seeds_at_once
     device = jax.local_devices()[0]
-    if wanted == 1 or device.platform == "cpu":
-        # A CPU gains no speed from several at once, and its first result would come last.
+    if wanted == 1 or device.platform in memory.ONE_AT_A_TIME:
         return 1
     objective = setup.make_objective("confidence")
     assert isinstance(objective, Objective)  # There is no other system, see above.
@@ -144,6 +143,7 @@ def _make_resident_epochs(
             batch_size=setup.schedule.batch_size,
             chunk_frames=setup.chunk_frames,
             shard=functools.partial(parallel.shard, setup.mesh),
+            replicate=functools.partial(parallel.keep_replicated, setup.mesh),
         )
 
     compiled = make_run_epoch(run, num_seeds, setup.mesh)

@@ -189,6 +189,7 @@ def train_epoch(
     batch_size: int,
     chunk_frames: int,
     shard: Callable[[Any], Any] = lambda arrays: arrays,
+    replicate: Callable[[Any], Any] = lambda arrays: arrays,
 ) -> tuple[TrainState, StepMetrics]:
     """An epoch over a resident split, as one scan.
 
@@ -203,6 +204,7 @@ def train_epoch(
       chunk_frames: T.
       shard: tells the compiler to shard arrays [B, ...] over devices, each of which has all of
         `split`.
+      replicate: tells the compiler to have arrays on each device.
 
     Returns:
       The state after it, and the metrics of each step, [num_steps].
@@ -227,4 +229,4 @@ def train_epoch(
     # All that is random is drawn before the first step, for all of them at once.
     half, start = jax.vmap(draw_positions)(state.step + jnp.arange(num_steps))
     pairs = draw_pairs(state, num_steps, batch_size, mixup_alpha)
-    return jax.lax.scan(body, state, (half, start, pairs))
+    return jax.lax.scan(body, state, replicate((half, start, pairs)))
