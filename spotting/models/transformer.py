@@ -1,5 +1,6 @@
 """The transformer-encoder trunk ("DTE" in the paper's tables)."""
 
+import contextlib
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -61,7 +62,7 @@ def attention(
       form: a key of `ATTENTION`, or "auto".
       precision: of the products.
     """
-    with jax.default_matmul_precision(precision):
+    with jax.default_matmul_precision(precision) if precision else contextlib.nullcontext():
         if form != "auto":
             return ATTENTION[form](query, key, value)
         return jax.lax.platform_dependent(
