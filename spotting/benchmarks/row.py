@@ -142,13 +142,19 @@ def describe(config: ConfigDict) -> Dataset:
     return describe_transformed(dataset, read_transform(config))
 
 
-def measure(config: ConfigDict, seeds: int, log: Callable[[str], None]) -> Row:
+def measure(
+    config: ConfigDict,
+    seeds: int,
+    log: Callable[[str], None],
+    ways: Sequence[str] | None = None,
+) -> Row:
     """Measures a row's confidence model, trained in each of the three ways.
 
     Args:
       config: of the row; its rho and alpha do not count.
       seeds: trainings in one program.
       log: told what is being measured.
+      ways: of `ABLATIONS`, if not all of them.
     """
     dataset = describe(config)
     chunk_shape = chunk_frames(config, dataset.frame_rate), dataset.feature_dim
@@ -172,7 +178,8 @@ def measure(config: ConfigDict, seeds: int, log: Callable[[str], None]) -> Row:
     optimizer = read_optimizer(config)
     kept_dtype = jnp.dtype(config.data.resident_dtype)
     epochs = {}
-    for name, (rho, alpha) in ABLATIONS.items():
+    for name in ABLATIONS if ways is None else ways:
+        rho, alpha = ABLATIONS[name]
         log(f"training, {name}")
         hyper = read_hyper(config, "confidence")._replace(rho=rho, mixup_alpha=alpha)
         step_flop = (2 if rho else 1) * work.gradient_flop
