@@ -16,7 +16,7 @@ def get_config() -> ConfigDict:
 
     # Trainings to run, each with its own initialisation, chunks and mixup.
     config.seeds = (0,)
-    # How many of them train together in one program; 0: as many as the accelerator's memory holds.
+    # How many of them train in one program; 0: as many as a GPU's memory holds, elsewhere one.
     config.seeds_at_once = 0
     # The paper's own, of two models; configs/common_systems.py has the others.
     config.system = "anchors"

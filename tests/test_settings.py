@@ -228,7 +228,8 @@ class Doubling(nn.Module):
 def test_a_trunk_of_ones_own(monkeypatch):
     """A module, a line in the table, and its sizes in the config."""
     trunk = Trunk(
-        lambda input_width, dtype, *, width: Doubling(width), lambda frames, *, width: None
+        lambda input_width, dtype, precision, *, width: Doubling(width),
+        lambda frames, *, width: None,
     )
     monkeypatch.setattr(network, "TRUNKS", {**network.TRUNKS, "doubling": trunk})
     monkeypatch.setattr(setup, "TRUNKS", network.TRUNKS)
