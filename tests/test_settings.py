@@ -193,7 +193,10 @@ def test_a_run_folder_of_the_version_before_is_the_same_run(tmp_path):
     values = json.loads((tmp_path / "config.json").read_text())
     for trunk in ("unet", "transformer"):
         values["model"] |= values["model"].pop(trunk)
-    for group, name in (("data", "event_time"), ("data", "stream_parts"), ("logging", "profile")):
+    for group, name in (
+        *(("data", "event_time"), ("data", "stream_parts"), ("logging", "profile")),
+        *(("model", "attention"), ("model", "precision")),
+    ):
         del values[group][name]
     (tmp_path / "config.json").write_text(json.dumps(values))
     loaded = runs_config.load_config(tmp_path)
