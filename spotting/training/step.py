@@ -95,7 +95,9 @@ def init_state(
     params_key, key = jax.random.split(jax.random.key(seed))
     # Compiled as one program, not one for each shape of a weight. As it runs once, LLVM's later
     # passes take longer than they save.
-    options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
+    # Where only the state's shapes are asked for, nothing is compiled, and options are refused.
+    runs_here = jax.default_backend() == "cpu" and not isinstance(params_key, jax.core.Tracer)
+    options = {"xla_backend_optimization_level": 1} if runs_here else None
     init = jax.jit(objective.network.init, compiler_options=options)
     params = init(params_key, jnp.zeros((1, *chunk_shape)))
     return TrainState(jnp.zeros([], jnp.int32), key, params, tx.init(params))
