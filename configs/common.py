@@ -16,7 +16,7 @@ def get_config() -> ConfigDict:
 
     # Trainings to run, each with its own initialisation, chunks and mixup.
     config.seeds = (0,)
-    # How many of them train together in one program; 0: as many as the accelerator's memory holds.
+    # How many of them train in one program; 0: as many as a GPU's memory holds, elsewhere one.
     config.seeds_at_once = 0
     # The paper's own, of two models; configs/common_systems.py has the others.
     config.system = "anchors"
@@ -51,7 +51,11 @@ def get_config() -> ConfigDict:
     model.reduction = (256, 64)  # the input MLP; its last width is the U-net's first
     model.unet = ConfigDict({"levels": 6})  # time scales
     model.transformer = ConfigDict({"layers": 4, "width": 128, "num_heads": 4, "mlp_dim": 512})
+    # "auto" suits it to the platform; "cudnn" is for GPUs and bfloat16.
+    model.transformer.attention = "auto"
     model.dtype = "float32"  # of the computation; parameters and losses are float32
+    # Of float32 products: TPUs and GPUs round their factors, unless this is "highest".
+    model.precision = "default"
 
     config.anchors = anchors = ConfigDict()
     anchors.chunk = 112.0  # seconds

@@ -4,11 +4,15 @@
     python -m spotting.benchmark --all --dtype=bfloat16 --json=speed.json
     python -m spotting.benchmark --what=loader
     python -m spotting.benchmark --what=extraction
+    python -m spotting.benchmark --all --dtype=bfloat16 --compile-for=tpu-v5e:4x4
 
 A row's network is measured in inference and in an epoch of training, plain, with SAM, and with SAM
 and mixup; then the displacement, suppression and scoring of a test split. Beside them stands what
 the paper measured on one V100. Inputs are random, figures are medians, and every rate is compared
 with a plain matrix product and with the memory's bandwidth, measured in turn with it.
+
+With --compile-for nothing is measured: the same programs are compiled for an accelerator that need
+not be here, and what they would need and do there is read from them.
 """
 
 import argparse
@@ -50,6 +54,8 @@ def main() -> int:
         if arguments.json:
             write_json_atomic(arguments.json, dataclasses.asdict(extracted))
         return 0
+    if arguments.compile_for:
+        return _compile(arguments)
     import jax
 
     from spotting.base.logs import environment
@@ -72,6 +78,34 @@ def main() -> int:
             "paper": [one._asdict() for one in paper.TABLE_1],
         }
         write_json_atomic(arguments.json, measured)
+    return 0
+
+
+def _compile(arguments: argparse.Namespace) -> int:
+    """Compiles rows for devices that are not here."""
+    import jax
+
+    from spotting.benchmarks import compile_for
+    from spotting.benchmarks.targets import find_target
+
+    names = arguments.programs.split(",") if arguments.programs else compile_for.PROGRAMS
+    if unknown := sorted(set(names) - set(compile_for.PROGRAMS)):
+        known = ", ".join(compile_for.PROGRAMS)
+        raise InputError(f"--programs: no program {', '.join(unknown)}; there are {known}")
+    configs = list(_configs(arguments))
+    target = find_target(arguments.compile_for)
+    jax.config.update("jax_enable_compilation_cache", False)
+    size = compile_for.Size(arguments.seeds, arguments.halves or compile_for.HALVES)
+    rows = []
+    for config in configs:
+        _say(config.paper_row)
+        found = compile_for.compile_row(config, target, size, names, lambda text: _say(f"  {text}"))
+        rows.append(found)
+        print(compile_for.describe(found) + "\n", flush=True)
+    if arguments.json:
+        versions = {"jax": jax.__version__}
+        compiled = {"versions": versions, "rows": [dataclasses.asdict(one) for one in rows]}
+        write_json_atomic(arguments.json, compiled)
     return 0
 
 
@@ -98,7 +132,24 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--seeds", type=cli.positive_int, default=1, metavar="N", help="trainings in one program"
     )
-    parser.add_argument("--json", metavar="FILE", help="file for what was measured")
+    parser.add_argument(
+        "--compile-for",
+        metavar="TARGET",
+        help="compile the row for devices that are not here, such as tpu-v5e:4x4, "
+        "tpu-v5e:4x4,slices=2 or h100:1x2x8 (slices x hosts x GPUs)",
+    )
+    parser.add_argument(
+        "--programs",
+        metavar="LIST",
+        help="which to compile: plain,SAM,SAM+mixup,validation,suppression; default: all",
+    )
+    parser.add_argument(
+        "--halves",
+        type=cli.positive_int,
+        metavar="N",
+        help="of the training split to compile for; default: 600, as SoccerNet-v2 has",
+    )
+    parser.add_argument("--json", metavar="FILE", help="file for what was measured or compiled")
     return parser.parse_args()
 
 

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spotting.training import mixup
+from spotting.training import mixup, step
 
 
 @pytest.mark.parametrize("alpha", [0.2, 2.0])
@@ -21,6 +21,17 @@ def test_partners_are_a_permutation_that_follows_the_key():
     np.testing.assert_array_equal(draws[0][1], draws[1][1])
     np.testing.assert_array_equal(draws[0][0], draws[1][0])
     assert np.any(draws[0][1] != draws[2][1])
+
+
+def test_an_epoch_s_pairs_are_those_of_its_steps():
+    state = step.TrainState(jnp.int32(6), jax.random.key(3), (), ())
+    drawn = jax.jit(lambda state: step.draw_pairs(state, 4, 8, 0.5))(state)
+    for index in range(4):
+        _, key = step.step_keys(state.key, state.step + index)
+        alone = mixup.draw(key, 8, 0.5)
+        np.testing.assert_array_equal(drawn.shares[index], alone.shares)
+        np.testing.assert_array_equal(drawn.partners[index], alone.partners)
+    assert step.draw_pairs(state, 4, 8, 0.0) is None
 
 
 def test_alpha_0_does_not_mix():

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from configs import te_base_resnet_pca, te_small_resnet_pca, unet_combination, unet_resnet_pca
+from spotting.models import layers
 from spotting.models.layers import Conv3, Dense, Upsample2, max_pool2
 from spotting.models.network import build_network
 from spotting.runs.setup import make_network
@@ -52,6 +53,48 @@ def test_matrix_form_is_the_convolution(ours):
 
     outputs, expected = run(ours, kernel, CHUNKS), run(theirs, their_kernel, CHUNKS)
     np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("forms", "kernel_shape"),
+    [(layers.CONVOLVE3, (3, 12, 5)), (layers.UPSAMPLE2, (12, 2, 5))],
+    ids=["convolve3", "upsample2"],
+)
+def test_forms_of_a_layer_compute_the_same(forms, kernel_shape):
+    kernel = jax.random.normal(jax.random.key(1), kernel_shape)
+
+    def run(form):
+        y = form.apply(CHUNKS, kernel, None)
+        upstream = jnp.cos(jnp.arange(y.size)).reshape(y.shape)
+        return y, form.differentiate(CHUNKS, kernel, None, upstream)
+
+    first, second = (jax.jit(lambda form=form: run(form))() for form in forms.values())
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), first, second)
+    # A kernel's gradient is float32 whatever the computation is.
+    rough = CHUNKS.astype(jnp.bfloat16)
+    for form in forms.values():
+        y = form.apply(rough, kernel, None)
+        grads = form.differentiate(rough, kernel, None, y)
+        assert [y.dtype, *(grad.dtype for grad in grads)] == ["bfloat16", "bfloat16", "float32"]
+
+
+@pytest.mark.parametrize(("layer", "platform_s_own"), [(Conv3, "convolution"), (Upsample2, "dot_")])
+def test_a_tpu_gets_a_form_of_its_own(layer, platform_s_own):
+    module = layer(5)
+    variables = jax.eval_shape(module.init, jax.random.key(0), CHUNKS)
+
+    step = jax.grad(lambda variables, x: module.apply(variables, x).sum(), argnums=(0, 1))
+    traced = jax.jit(step).trace(variables, CHUNKS)
+    lowered = {
+        platform: traced.lower(lowering_platforms=(platform,))
+        for platform in ("cpu", "cuda", "tpu")
+    }
+    texts = {platform: each.as_text() for platform, each in lowered.items()}
+    assert texts["cpu"] == texts["cuda"] != texts["tpu"]
+    assert platform_s_own in texts["tpu"]
+    assert "convolution" not in texts["cpu"]
+    # Nothing is left to decide when it runs.
+    assert "conditional" not in lowered["cpu"].compile().as_text()
 
 
 def test_max_pool_is_flax_s():

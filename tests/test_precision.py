@@ -51,6 +51,35 @@ def test_gradients_of_biases_are_summed_in_float32():
     np.testing.assert_array_equal(grads["params"]["bias"], [1000, 1000])
 
 
+def test_gradients_of_kernels_are_float32_too():
+    layer = Dense(2, ROUGH)
+    frames = jnp.ones((17, 59, 3), ROUGH)
+    variables = layer.init(jax.random.key(0), frames)
+    grads = jax.grad(lambda variables: layer.apply(variables, frames).sum())(variables)
+    # 1003 is 1004 in bfloat16.
+    np.testing.assert_array_equal(grads["params"]["kernel"], 1003)
+
+
+@pytest.mark.parametrize("sizes", ["unet", "transformer"])
+def test_precision_reaches_all_products(sizes):
+    sizes = {"unet": UNET, "transformer": TRANSFORMER}[sizes]
+    chunks = jnp.zeros((2, 16, 12))
+
+    def count(precision):
+        network = build_network("confidence", 3, **sizes, precision=precision)
+        variables = jax.eval_shape(network.init, jax.random.key(0), chunks)
+        gradient = jax.grad(lambda variables: network.apply(variables, chunks).sum())
+        text = jax.jit(gradient).trace(variables).lower(lowering_platforms=("tpu",)).as_text()
+        lines = [
+            line for line in text.splitlines() if "dot_general" in line or "convolution(" in line
+        ]
+        return len(lines), sum("HIGHEST" in line for line in lines)
+
+    products, highest = count("highest")
+    assert products == highest > 10
+    assert count(None) == (products, 0)
+
+
 def test_softmax_sums_in_float32():
     values = jnp.ones((1, 1000, 1, 4), ROUGH)
     outputs = attention(jnp.zeros_like(values), _random(0, *values.shape, dtype=ROUGH), values)
@@ -77,7 +106,8 @@ def test_mixup_shares_are_float32():
     np.testing.assert_array_equal(mixed, values)
 
 
-def test_attention_is_jax_s():
+@pytest.mark.parametrize("form", ["auto", "divide_last", "divide_first"])
+def test_attention_is_jax_s(form):
     inputs = [_random(seed, 2, 7, 3, 4) for seed in range(3)]
     upstream = _random(3, 2, 7, 3, 4)
 
@@ -85,7 +115,8 @@ def test_attention_is_jax_s():
         outputs, back = jax.vjp(function, *inputs)
         return outputs, back(upstream)
 
-    ours, theirs = run(attention), run(jax.nn.dot_product_attention)
+    ours = run(functools.partial(attention, form=form))
+    theirs = run(jax.nn.dot_product_attention)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), ours, theirs)
 
 

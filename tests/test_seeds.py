@@ -126,6 +126,8 @@ def test_an_accelerator_takes_what_its_memory_holds(tiny_dataset, tmp_path, monk
     monkeypatch.setattr(jax, "local_devices", lambda: [device])
     # 8/10 of what the data, less than a megabyte, leaves free.
     assert feeding.count_trainings_at_once(setup, 9) == 7
+    device.platform = "tpu"
+    assert feeding.count_trainings_at_once(setup, 9) == 1
     config.seeds_at_once = 3
     assert feeding.count_trainings_at_once(setup, 9) == 3
     monkeypatch.setattr(feeding, "choose_loader", lambda _: Choice("stream", "it does not fit"))

@@ -193,7 +193,10 @@ def test_a_run_folder_of_the_version_before_is_the_same_run(tmp_path):
     values = json.loads((tmp_path / "config.json").read_text())
     for trunk in ("unet", "transformer"):
         values["model"] |= values["model"].pop(trunk)
-    for group, name in (("data", "event_time"), ("data", "stream_parts"), ("logging", "profile")):
+    for group, name in (
+        *(("data", "event_time"), ("data", "stream_parts"), ("logging", "profile")),
+        *(("model", "attention"), ("model", "precision")),
+    ):
         del values[group][name]
     (tmp_path / "config.json").write_text(json.dumps(values))
     loaded = runs_config.load_config(tmp_path)
@@ -228,7 +231,8 @@ class Doubling(nn.Module):
 def test_a_trunk_of_ones_own(monkeypatch):
     """A module, a line in the table, and its sizes in the config."""
     trunk = Trunk(
-        lambda input_width, dtype, *, width: Doubling(width), lambda frames, *, width: None
+        lambda input_width, dtype, precision, *, width: Doubling(width),
+        lambda frames, *, width: None,
     )
     monkeypatch.setattr(network, "TRUNKS", {**network.TRUNKS, "doubling": trunk})
     monkeypatch.setattr(setup, "TRUNKS", network.TRUNKS)

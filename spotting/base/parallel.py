@@ -86,6 +86,11 @@ def shard(mesh: Mesh, arrays: Any) -> Any:
     return jax.lax.with_sharding_constraint(arrays, NamedSharding(mesh, PartitionSpec(AXIS)))
 
 
+def keep_replicated(mesh: Mesh, arrays: Any) -> Any:
+    """Has arrays on each device of the mesh; within jit."""
+    return jax.lax.with_sharding_constraint(arrays, replicated(mesh))
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     """The sharding of what each device has all of."""
     return NamedSharding(mesh, PartitionSpec())

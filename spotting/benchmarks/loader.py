@@ -153,6 +153,7 @@ def measure_training(prepared: Any, batch_size: int = 32, steps: int = 8) -> tup
     from spotting.data import resident
     from spotting.data.prepared.stream import Stream, put_on_device
     from spotting.models.network import build_network
+    from spotting.training import mixup
     from spotting.training.objectives import make_objective
     from spotting.training.step import (
         Hyper,
@@ -177,6 +178,7 @@ def measure_training(prepared: Any, batch_size: int = 32, steps: int = 8) -> tup
     )
     split = jax.tree.map(jnp.asarray, split)
     key = jax.random.key(0)
+    pairs = mixup.draw(key, batch_size, hyper.mixup_alpha)
 
     @jax.jit
     def resident_step(state, split):
@@ -184,11 +186,11 @@ def measure_training(prepared: Any, batch_size: int = 32, steps: int = 8) -> tup
             key, split.lengths, batch_size, records.block_frames
         )
         batch = resident.cut(split, half, start, records.block_frames)
-        return train_step(state, batch, key, objective, tx, hyper.mixup_alpha)[0]
+        return train_step(state, batch, pairs, objective, tx)[0]
 
     @jax.jit
     def stream_step(state, batch):
-        return train_step(state, batch, key, objective, tx, hyper.mixup_alpha)[0]
+        return train_step(state, batch, pairs, objective, tx)[0]
 
     batches = put_on_device(Stream(prepared, "train", batch_size, seed=0).batches())
 

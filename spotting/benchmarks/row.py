@@ -142,20 +142,26 @@ def describe(config: ConfigDict) -> Dataset:
     return describe_transformed(dataset, read_transform(config))
 
 
-def measure(config: ConfigDict, seeds: int, log: Callable[[str], None]) -> Row:
+def measure(
+    config: ConfigDict,
+    seeds: int,
+    log: Callable[[str], None],
+    ways: Sequence[str] | None = None,
+) -> Row:
     """Measures a row's confidence model, trained in each of the three ways.
 
     Args:
       config: of the row; its rho and alpha do not count.
       seeds: trainings in one program.
       log: told what is being measured.
+      ways: of `ABLATIONS`, if not all of them.
     """
     dataset = describe(config)
     chunk_shape = chunk_frames(config, dataset.frame_rate), dataset.feature_dim
     batch_size = config.training.batch_size
     if _on_cpu():
         batch_size = min(batch_size, _CPU_CHUNKS)
-    objective = _objective(config, dataset)
+    objective = make_row_objective(config, dataset)
     params = jax.jit(objective.network.init)(jax.random.key(0), jnp.zeros((1, *chunk_shape)))
     dtype = objective.network.reduction.dtype
     chunks = jax.random.normal(jax.random.key(1), (batch_size, *chunk_shape), dtype)
@@ -172,7 +178,8 @@ def measure(config: ConfigDict, seeds: int, log: Callable[[str], None]) -> Row:
     optimizer = read_optimizer(config)
     kept_dtype = jnp.dtype(config.data.resident_dtype)
     epochs = {}
-    for name, (rho, alpha) in ABLATIONS.items():
+    for name in ABLATIONS if ways is None else ways:
+        rho, alpha = ABLATIONS[name]
         log(f"training, {name}")
         hyper = read_hyper(config, "confidence")._replace(rho=rho, mixup_alpha=alpha)
         step_flop = (2 if rho else 1) * work.gradient_flop
@@ -189,6 +196,7 @@ def measure(config: ConfigDict, seeds: int, log: Callable[[str], None]) -> Row:
             batch_size=batch_size,
             chunk_frames=chunk_shape[0],
             shard=functools.partial(parallel.shard, mesh),
+            replicate=functools.partial(parallel.keep_replicated, mesh),
         )
         states = stack([init_state(seed, objective, chunk_shape, tx) for seed in range(seeds)])
         steps = config.training.chunks_per_epoch // batch_size
@@ -305,7 +313,8 @@ def _on_cpu() -> bool:
     return jax.default_backend() == "cpu"
 
 
-def _objective(config: ConfigDict, dataset: Dataset) -> Objective:
+def make_row_objective(config: ConfigDict, dataset: Dataset) -> Objective:
+    """The confidence model's, with weights of 1."""
     model = make_network(config, "confidence", len(dataset.classes))
     radius = timing.frames(config.anchors.confidence_radius, dataset.frame_rate)
     ones = np.ones(len(dataset.classes), np.float32)

@@ -62,6 +62,15 @@ def product_flop(program: ClosedJaxpr | Jaxpr) -> int:
             result: Any = equation.outvars[0].aval
             left, out = operand.shape, result.shape
             total += 2 * math.prod(out) * math.prod(left[axis] for axis in contracting)
+        elif equation.primitive.name == "conv_general_dilated":
+            kernel: Any = equation.invars[1].aval
+            convolved: Any = equation.outvars[0].aval
+            out = convolved.shape
+            outputs = kernel.shape[equation.params["dimension_numbers"].rhs_spec[0]]
+            total += 2 * math.prod(out) * math.prod(kernel.shape) // outputs
+        if "branches" in equation.params:
+            # Forms of the same work for platforms; what JAX derives holds unused products.
+            total += min(map(product_flop, equation.params["branches"]))
         for value in equation.params.values():
             if isinstance(value, ClosedJaxpr | Jaxpr):
                 total += product_flop(value)

@@ -120,7 +120,7 @@ def _spot_share(model: Network, params: Any, share: Share, chunk_frames: int) ->
     at_once = -(-count // batches)
     for batch in range(batches):
         index = np.minimum(np.arange(batch * at_once, (batch + 1) * at_once), count - 1)
-        yield _spot_rows(
+        yield spot_rows(
             model,
             params,
             share.features,
@@ -132,7 +132,7 @@ def _spot_share(model: Network, params: Any, share: Share, chunk_frames: int) ->
 
 
 @functools.partial(jax.jit, static_argnames=("model", "chunk_frames"))
-def _spot_rows(
+def spot_rows(
     model: Network,
     params: Any,
     features: Array,
@@ -141,9 +141,8 @@ def _spot_rows(
     source: Array,
     chunk_frames: int,
 ) -> Array:
-    span = source.shape[1]
-
-    def block(row: Array) -> Array:
-        return jax.lax.dynamic_slice_in_dim(features, row, span)
-
-    return spot_segments(model, params, jax.vmap(block)(rows), offsets, source, chunk_frames)
+    """Predictions [G, span, K] of some of a `Share`'s segments, whose arguments these are."""
+    # By the index of every row: see `data.resident.cut`.
+    frames = rows[:, None] + jnp.arange(source.shape[1])
+    blocks = features.at[frames].get(mode="promise_in_bounds")
+    return spot_segments(model, params, blocks, offsets, source, chunk_frames)

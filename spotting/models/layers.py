@@ -1,14 +1,21 @@
-"""The layers that the two trunks share, written as matrix products.
+"""The layers that the two trunks share, each in the form that its platform is fast in.
 
 A convolution along time with one or three taps is a product with a [C, C'] or [3C, C'] matrix, and
 a transposed convolution whose stride equals its kernel is a product followed by a reshape. XLA's
-gradient of the general convolution is slow on CPUs; these forms are not, and they compute the same.
+gradient of the general convolution is slow on CPUs, and its bfloat16 one may fail on GPUs; these
+forms are not, and they compute the same. On TPUs, whose compiler makes a copy of every shifted
+array, three taps are a convolution. Which form it is, is decided when a program is compiled for its
+platform; parameters are the same.
 
-Parameters are float32 and are cast to the `dtype` of the computation. Biases are added in float32:
-their gradients, sums over all frames of a batch, are then summed in float32 too.
+Parameters are float32 and are cast to the `dtype` of the computation. Gradients of kernels leave
+their product in float32, and biases are added in float32: what devices that share a batch sum, and
+sums over all frames of a batch, are then float32 too.
 """
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -17,6 +24,10 @@ import jax.numpy as jnp
 from spotting.notation import Array
 
 Initializer = Callable[[Array, Sequence[int], jnp.dtype], Array]
+
+Precision = str | None
+"""Of float32 products: None for the platform's own (TPUs round their factors to bfloat16, GPUs to
+TF32), "highest" for float32's."""
 
 
 def glorot_uniform(fan_in: int, fan_out: int) -> Initializer:
@@ -34,6 +45,7 @@ class Dense(nn.Module):
 
     features: int
     dtype: jnp.dtype = jnp.float32
+    precision: Precision = None
     kernel_init: Initializer | None = None
 
     @nn.compact
@@ -43,8 +55,7 @@ class Dense(nn.Module):
         init = self.kernel_init or glorot_uniform(channels, self.features)
         kernel = self.param("kernel", init, (channels, self.features), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
-        y = product(x.astype(self.dtype), kernel.astype(self.dtype))
-        return (y + bias).astype(self.dtype)
+        return (product(x.astype(self.dtype), kernel, self.precision) + bias).astype(self.dtype)
 
 
 class Conv3(nn.Module):
@@ -52,6 +63,7 @@ class Conv3(nn.Module):
 
     features: int
     dtype: jnp.dtype = jnp.float32
+    precision: Precision = None
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -64,10 +76,7 @@ class Conv3(nn.Module):
             jnp.float32,
         )
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
-        x = x.astype(self.dtype)
-        taps = jnp.concatenate([_shift(x, 1), x, _shift(x, -1)], axis=-1)
-        matrix = kernel.reshape(3 * channels, self.features).astype(self.dtype)
-        return (product(taps, matrix) + bias).astype(self.dtype)
+        return (convolve3(x.astype(self.dtype), kernel, self.precision) + bias).astype(self.dtype)
 
 
 class Upsample2(nn.Module):
@@ -75,6 +84,7 @@ class Upsample2(nn.Module):
 
     features: int
     dtype: jnp.dtype = jnp.float32
+    precision: Precision = None
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -87,20 +97,167 @@ class Upsample2(nn.Module):
             jnp.float32,
         )
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
-        matrix = kernel.reshape(channels, 2 * self.features).astype(self.dtype)
-        y = product(x.astype(self.dtype), matrix)
-        y = y.reshape(*x.shape[:-2], 2 * x.shape[-2], self.features)
-        return (y + bias).astype(self.dtype)
+        return (upsample2(x.astype(self.dtype), kernel, self.precision) + bias).astype(self.dtype)
 
 
-def product(x: Array, matrix: Array) -> Array:
-    """[..., C] by [C, C'] -> [..., C'], as one product of two matrices.
+def product(x: Array, matrix: Array, precision: Precision = None) -> Array:
+    """[..., C] by float32 [C, C'] -> [..., C'] in the dtype of x, as one product of two matrices.
 
     For a product with several leading axes XLA's CPU backend makes transposed copies in the
     gradient, which takes an eighth of the U-net's training step.
     """
-    rows = x.reshape(-1, x.shape[-1])
-    return (rows @ matrix).reshape(*x.shape[:-1], matrix.shape[-1])
+    y = _product(x.reshape(-1, x.shape[-1]), matrix, precision)
+    return y.reshape(*x.shape[:-1], matrix.shape[-1])
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _product(rows: Array, matrix: Array, precision: Precision) -> Array:
+    """The gradient of `matrix` is float32: that of a cast would be rounded to the dtype of x."""
+    return jnp.matmul(rows, matrix.astype(rows.dtype), precision=precision)
+
+
+def _product_forward(rows: Array, matrix: Array, precision: Precision) -> Any:
+    return _product(rows, matrix, precision), (rows, matrix)
+
+
+def _product_backward(precision: Precision, saved: Any, y: Array) -> tuple[Array, Array]:
+    rows, matrix = saved
+    contract = functools.partial(jax.lax.dot_general, precision=precision)
+    of_rows = contract(y, matrix.astype(y.dtype), (((1,), (1,)), ((), ())))
+    float32 = jnp.float32
+    of_matrix = contract(y, rows, (((0,), (0,)), ((), ())), preferred_element_type=float32).T
+    return of_rows, of_matrix
+
+
+_product.defvjp(_product_forward, _product_backward)
+
+
+class Form(NamedTuple):
+    """One way to compute a linear layer without its bias.
+
+    Attributes:
+      apply: (x, float32 kernel, precision) -> y in the dtype of x.
+      differentiate: (x, kernel, precision, gradient of y) to the gradients of x and, in float32, of
+        the kernel.
+    """
+
+    apply: Callable[[Array, Array, Precision], Array]
+    differentiate: Callable[[Array, Array, Precision, Array], tuple[Array, Array]]
+
+
+def by_platform(default: Form, tpu: Form) -> Callable[[Array, Array, Precision], Array]:
+    """A layer in one form on TPUs and in another elsewhere."""
+
+    @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+    def layer(x: Array, kernel: Array, precision: Precision) -> Array:
+        def using(form: Form) -> Callable[[Array, Array], Array]:
+            return lambda x, kernel: form.apply(x, kernel, precision)
+
+        return jax.lax.platform_dependent(x, kernel, tpu=using(tpu), default=using(default))
+
+    def forward(x: Array, kernel: Array, precision: Precision) -> Any:
+        return layer(x, kernel, precision), (x, kernel)
+
+    def backward(precision: Precision, saved: Any, y: Array) -> tuple[Array, Array]:
+        def using(form: Form) -> Callable[[Array, Array, Array], tuple[Array, Array]]:
+            return lambda x, kernel, y: form.differentiate(x, kernel, precision, y)
+
+        return jax.lax.platform_dependent(*saved, y, tpu=using(tpu), default=using(default))
+
+    layer.defvjp(forward, backward)
+    return layer
+
+
+def _derive(apply: Callable[[Array, Array, Precision], Array]) -> Form:
+    """The form whose gradients are those that JAX derives."""
+
+    def differentiate(
+        x: Array, kernel: Array, precision: Precision, y: Array
+    ) -> tuple[Array, Array]:
+        return jax.vjp(lambda x, kernel: apply(x, kernel, precision), x, kernel)[1](y)
+
+    return Form(apply, differentiate)
+
+
+def _convolve3_by_product(x: Array, kernel: Array, precision: Precision) -> Array:
+    taps = jnp.concatenate([_shift(x, 1), x, _shift(x, -1)], axis=-1)
+    return product(taps, kernel.reshape(-1, kernel.shape[-1]), precision)
+
+
+def _convolve3_by_convolution(x: Array, kernel: Array, precision: Precision) -> Array:
+    batch = x.reshape(-1, *x.shape[-2:])
+    y = _convolve(batch, kernel.astype(x.dtype), ("NTC", "TIO", "NTC"), precision)
+    return y.reshape(*x.shape[:-1], kernel.shape[-1])
+
+
+def _differentiate_convolution(
+    x: Array, kernel: Array, precision: Precision, y: Array
+) -> tuple[Array, Array]:
+    of_x = _convolve3_by_convolution(y, kernel[::-1].swapaxes(1, 2), precision)
+    batch, outputs = (array.reshape(-1, *array.shape[-2:]) for array in (x, y))
+    # The sum runs over the chunks, and over the frames as over the taps of a kernel.
+    of_kernel = _convolve(batch, outputs, ("CTN", "ITO", "TNC"), precision, jnp.float32)
+    return of_x, of_kernel
+
+
+def _convolve(
+    x: Array,
+    kernel: Array,
+    axes: tuple[str, str, str],
+    precision: Precision,
+    dtype: jnp.dtype | None = None,
+) -> Array:
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=(1,),
+        padding=[(1, 1)],
+        dimension_numbers=axes,
+        precision=precision,
+        preferred_element_type=dtype,
+    )
+
+
+def _upsample2_by_product(x: Array, kernel: Array, precision: Precision) -> Array:
+    channels, _, features = kernel.shape
+    y = product(x, kernel.reshape(channels, 2 * features), precision)
+    return y.reshape(*x.shape[:-2], 2 * x.shape[-2], features)
+
+
+def _upsample2_by_einsum(x: Array, kernel: Array, precision: Precision) -> Array:
+    y = jnp.einsum("...tc,cjd->...tjd", x, kernel.astype(x.dtype), precision=precision)
+    return y.reshape(*x.shape[:-2], 2 * x.shape[-2], kernel.shape[-1])
+
+
+def _differentiate_einsum(
+    x: Array, kernel: Array, precision: Precision, y: Array
+) -> tuple[Array, Array]:
+    einsum = functools.partial(jnp.einsum, precision=precision)
+    pairs = y.reshape(*x.shape[:-1], 2, y.shape[-1])
+    of_x = einsum("...tjd,cjd->...tc", pairs, kernel.astype(y.dtype))
+    rows, pairs = x.reshape(-1, x.shape[-1]), pairs.reshape(-1, *pairs.shape[-2:])
+    of_kernel = einsum("nc,njd->cjd", rows, pairs, preferred_element_type=jnp.float32)
+    return of_x, of_kernel
+
+
+CONVOLVE3: Mapping[str, Form] = MappingProxyType(
+    {
+        "product": _derive(_convolve3_by_product),
+        "convolution": Form(_convolve3_by_convolution, _differentiate_convolution),
+    }
+)
+"""[..., T, C] by [3, C, C'] -> [..., T, C'], zero padded."""
+
+UPSAMPLE2: Mapping[str, Form] = MappingProxyType(
+    {
+        "product": _derive(_upsample2_by_product),
+        "einsum": Form(_upsample2_by_einsum, _differentiate_einsum),
+    }
+)
+"""[..., T, C] by [C, 2, C'] -> [..., 2T, C']."""
+
+convolve3 = by_platform(default=CONVOLVE3["product"], tpu=CONVOLVE3["convolution"])
+upsample2 = by_platform(default=UPSAMPLE2["product"], tpu=UPSAMPLE2["einsum"])
 
 
 def max_pool2(x: Array) -> Array:

@@ -7,13 +7,13 @@ Source: paper, section 2; the projection and all sizes as in yahoo/spivak.
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from spotting.models.layers import Conv3, Dense, glorot_uniform
+from spotting.models.layers import Conv3, Dense, Precision, glorot_uniform
 from spotting.models.transformer import build_transformer, check_transformer
 from spotting.models.unet import build_unet, check_unet
 from spotting.notation import Array, ChunkFeatures, ChunkOutputs
@@ -29,6 +29,7 @@ class Reduction(nn.Module):
     projection: int
     widths: Sequence[int]
     dtype: jnp.dtype = jnp.float32
+    precision: Precision = None
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -41,7 +42,7 @@ class Reduction(nn.Module):
             # The official first layer is a convolution over a one-channel image, so glorot counts
             # P * units outputs; it starts 13 to 22 times smaller than a Dense would.
             init = glorot_uniform(features, features * units) if index == 0 else None
-            x = nn.relu(Dense(units, self.dtype, init, name=name)(x))
+            x = nn.relu(Dense(units, self.dtype, self.precision, init, name=name)(x))
         return x
 
 
@@ -49,7 +50,7 @@ class Trunk(NamedTuple):
     """A trunk that a config may name in `model.trunk`; its sizes are the fields `model.<name>`.
 
     Attributes:
-      build: (input width, dtype, **sizes) to the module, [B, T, C] -> [B, T, C'].
+      build: (input width, dtype, precision, **sizes) to the module, [B, T, C] -> [B, T, C'].
       check: (T, **sizes); raises InputError where the trunk cannot take such a chunk.
     """
 
@@ -105,7 +106,7 @@ class Network(nn.Module):
 
     def setup(self) -> None:
         """Makes the head, which is small enough to be float32 always."""
-        self.head = Conv3(self.num_classes, jnp.float32)
+        self.head = Conv3(self.num_classes, jnp.float32, self.reduction.precision)
 
     def __call__(self, features: ChunkFeatures) -> ChunkOutputs:
         """What the loss takes, [B, T, P] -> float32 [B, T, K]."""
@@ -131,7 +132,8 @@ def build_network(
     projection: int,
     reduction: Sequence[int],
     dtype: jnp.dtype = jnp.float32,
-    **sizes: int,
+    precision: Precision = None,
+    **sizes: Any,
 ) -> Network:
     """A network from plain values.
 
@@ -142,10 +144,12 @@ def build_network(
       projection: features wider than this are projected to it first.
       reduction: widths of the reduction MLP; the last one is what the trunk takes.
       dtype: of the computation; parameters and outputs are float32.
-      sizes: of the trunk: `levels` of a U-net; `layers`, `width`, `num_heads`, `mlp_dim` of a
-        transformer.
+      precision: of float32 products, see `layers.Precision`.
+      sizes: of the trunk: `levels` of a U-net; `layers`, `width`, `num_heads`, `mlp_dim` and
+        `attention` of a transformer.
     """
     if trunk not in TRUNKS:
         raise ValueError(f"unknown trunk {trunk!r}; one of {', '.join(TRUNKS)}")
-    module = TRUNKS[trunk].build(reduction[-1], dtype, **sizes)
-    return Network(module, Reduction(projection, tuple(reduction), dtype), num_classes, kind)
+    module = TRUNKS[trunk].build(reduction[-1], dtype, precision, **sizes)
+    first = Reduction(projection, tuple(reduction), dtype, precision)
+    return Network(module, first, num_classes, kind)

@@ -1,13 +1,16 @@
 """The transformer-encoder trunk ("DTE" in the paper's tables)."""
 
-from collections.abc import Sequence
+import contextlib
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from spotting.base.errors import InputError
-from spotting.models.layers import Dense
+from spotting.models.layers import Dense, Precision
 from spotting.notation import Array
 
 
@@ -17,7 +20,7 @@ def _truncated_normal(key: Array, shape: Sequence[int], dtype: jnp.dtype = jnp.f
     return 0.02 * jax.random.truncated_normal(key, -2.0, 2.0, shape, dtype)
 
 
-def attention(query: Array, key: Array, value: Array) -> Array:
+def attend(query: Array, key: Array, value: Array) -> Array:
     """Softmax attention; all [B, T, heads, C].
 
     The softmax is divided by its sum after the product with the values, on arrays T / C times
@@ -36,6 +39,37 @@ def attention(query: Array, key: Array, value: Array) -> Array:
     return jnp.swapaxes((mixed / sums).astype(value.dtype), 1, 2)
 
 
+ATTENTION: Mapping[str, Callable[[Array, Array, Array], Array]] = MappingProxyType(
+    {
+        "divide_last": attend,
+        "divide_first": jax.nn.dot_product_attention,
+        # Keeps no array [T, T] in the GPU's memory; for bfloat16 and float16.
+        "cudnn": functools.partial(jax.nn.dot_product_attention, implementation="cudnn"),
+    }
+)
+"""Forms of softmax attention, all (query, key, value) [B, T, heads, C]."""
+
+
+def attention(
+    query: Array, key: Array, value: Array, form: str = "auto", precision: Precision = None
+) -> Array:
+    """Softmax attention in a form of `ATTENTION`, or in that which suits the platform.
+
+    Args:
+      query: [B, T, heads, C].
+      key: [B, T, heads, C].
+      value: [B, T, heads, C].
+      form: a key of `ATTENTION`, or "auto".
+      precision: of the products.
+    """
+    with jax.default_matmul_precision(precision) if precision else contextlib.nullcontext():
+        if form != "auto":
+            return ATTENTION[form](query, key, value)
+        return jax.lax.platform_dependent(
+            query, key, value, tpu=ATTENTION["divide_first"], default=ATTENTION["divide_last"]
+        )
+
+
 def gelu(x: Array) -> Array:
     """x times the normal distribution's cumulative function.
 
@@ -52,23 +86,27 @@ class EncoderLayer(nn.Module):
     num_heads: int
     mlp_dim: int
     dtype: jnp.dtype = jnp.float32
+    precision: Precision = None
+    attention: str = "auto"
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """[B, T, C] -> [B, T, C]."""
         batch, time, channels = x.shape
+        how = (self.dtype, self.precision)
 
         def project(name: str) -> Array:
-            heads = Dense(channels, self.dtype, name=name)(h)
+            heads = Dense(channels, *how, name=name)(h)
             return heads.reshape(batch, time, self.num_heads, channels // self.num_heads)
 
         h = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype, name="attention_norm")(x)
-        h = attention(project("query"), project("key"), project("value"))
-        x = x + Dense(channels, self.dtype, name="out")(h.reshape(batch, time, channels))
+        query, key, value = (project(name) for name in ("query", "key", "value"))
+        h = attention(query, key, value, self.attention, self.precision)
+        x = x + Dense(channels, *how, name="out")(h.reshape(batch, time, channels))
 
         h = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype, name="mlp_norm")(x)
-        h = Dense(self.mlp_dim, self.dtype, _truncated_normal, name="mlp_in")(h)
-        return x + Dense(channels, self.dtype, _truncated_normal, name="mlp_out")(gelu(h))
+        h = Dense(self.mlp_dim, *how, _truncated_normal, name="mlp_in")(h)
+        return x + Dense(channels, *how, _truncated_normal, name="mlp_out")(gelu(h))
 
 
 class TransformerEncoder(nn.Module):
@@ -79,31 +117,49 @@ class TransformerEncoder(nn.Module):
     num_heads: int
     mlp_dim: int
     dtype: jnp.dtype = jnp.float32
+    precision: Precision = None
+    attention: str = "auto"
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """[B, T, C] -> [B, T, width]."""
         position = self.param("position", _truncated_normal, x.shape[-2:], jnp.float32)
         x = (x + position).astype(self.dtype)
-        x = Dense(self.width, self.dtype, _truncated_normal, name="embed")(x)
+        how = (self.dtype, self.precision)
+        x = Dense(self.width, *how, _truncated_normal, name="embed")(x)
         for layer in range(self.layers):
-            x = EncoderLayer(self.num_heads, self.mlp_dim, self.dtype, name=f"layer{layer}")(x)
+            sizes = (self.num_heads, self.mlp_dim)
+            x = EncoderLayer(*sizes, *how, self.attention, name=f"layer{layer}")(x)
         return nn.LayerNorm(epsilon=1e-6, dtype=self.dtype, name="norm")(x)
 
 
 def build_transformer(
-    input_width: int, dtype: jnp.dtype, *, layers: int, width: int, num_heads: int, mlp_dim: int
+    input_width: int,
+    dtype: jnp.dtype,
+    precision: Precision = None,
+    *,
+    layers: int,
+    width: int,
+    num_heads: int,
+    mlp_dim: int,
+    attention: str = "auto",
 ) -> TransformerEncoder:
     """The trunk; it maps an input of any width to its own."""
     del input_width
-    return TransformerEncoder(layers, width, num_heads, mlp_dim, dtype)
+    return TransformerEncoder(layers, width, num_heads, mlp_dim, dtype, precision, attention)
 
 
 def check_transformer(
-    chunk_frames: int, *, layers: int, width: int, num_heads: int, mlp_dim: int
+    chunk_frames: int,
+    *,
+    layers: int,
+    width: int,
+    num_heads: int,
+    mlp_dim: int,
+    attention: str = "auto",
 ) -> None:
     """Raises InputError unless the heads share the width evenly; chunks may have any length."""
-    del layers, mlp_dim
+    del layers, mlp_dim, attention
     if chunk_frames == 0:
         raise InputError("anchors.chunk is shorter than a frame")
     if width % num_heads:

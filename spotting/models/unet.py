@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from spotting.base.errors import InputError
-from spotting.models.layers import Conv3, Dense, Upsample2, max_pool2
+from spotting.models.layers import Conv3, Dense, Precision, Upsample2, max_pool2
 from spotting.notation import Array
 
 _SHOWN = 30  # levels, up to which a message gives the number of frames
@@ -15,18 +15,20 @@ class Bottleneck(nn.Module):
 
     features: int
     dtype: jnp.dtype = jnp.float32
+    precision: Precision = None
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """[B, T, C] -> [B, T, features]."""
+        how = (self.dtype, self.precision)
         h = nn.relu(x)
         if x.shape[-1] == self.features:
             shortcut = x
         else:
-            shortcut = Dense(self.features, self.dtype, name="shortcut")(h)
-        h = Dense(self.features // 4, self.dtype, name="reduce")(h)
-        h = Conv3(self.features // 4, self.dtype, name="convolve")(nn.relu(h))
-        h = Dense(self.features, self.dtype, name="expand")(nn.relu(h))
+            shortcut = Dense(self.features, *how, name="shortcut")(h)
+        h = Dense(self.features // 4, *how, name="reduce")(h)
+        h = Conv3(self.features // 4, *how, name="convolve")(nn.relu(h))
+        h = Dense(self.features, *how, name="expand")(nn.relu(h))
         return shortcut + h
 
 
@@ -40,10 +42,12 @@ class UNet(nn.Module):
     levels: int
     width: int
     dtype: jnp.dtype = jnp.float32
+    precision: Precision = None
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """[B, T, C] -> [B, T, width]; T must be divisible by 2**(levels - 1)."""
+        how = (self.dtype, self.precision)
         x = x.astype(self.dtype)
         skips = []
         for level in range(self.levels):
@@ -51,19 +55,21 @@ class UNet(nn.Module):
                 x = max_pool2(x)
             for block in range(2):
                 name = f"down{level}_block{block}"
-                x = Bottleneck(self.width * 2**level, self.dtype, name=name)(x)
+                x = Bottleneck(self.width * 2**level, *how, name=name)(x)
             skips.append(x)
         for level in reversed(range(self.levels - 1)):
             channels = self.width * 2**level
-            x = Upsample2(channels, self.dtype, name=f"up{level}")(nn.relu(x)) + skips[level]
+            x = Upsample2(channels, *how, name=f"up{level}")(nn.relu(x)) + skips[level]
             for block in range(2):
-                x = Bottleneck(channels, self.dtype, name=f"up{level}_block{block}")(x)
+                x = Bottleneck(channels, *how, name=f"up{level}_block{block}")(x)
         return nn.relu(x)
 
 
-def build_unet(input_width: int, dtype: jnp.dtype, *, levels: int) -> UNet:
+def build_unet(
+    input_width: int, dtype: jnp.dtype, precision: Precision = None, *, levels: int
+) -> UNet:
     """The trunk for an input of `input_width` channels, which are those of its first level."""
-    return UNet(levels, input_width, dtype)
+    return UNet(levels, input_width, dtype, precision)
 
 
 def check_unet(chunk_frames: int, *, levels: int) -> None:

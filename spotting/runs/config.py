@@ -1,5 +1,6 @@
 """The config of a run: which values its fields may have, and its copy in the run folder."""
 
+import copy
 import json
 import os
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from spotting.base.files import read_object, write_json_atomic
 from spotting.data.dataset import Dataset
 from spotting.data.transforms import Transform
 from spotting.models.network import TRUNKS
+from spotting.models.transformer import ATTENTION
 from spotting.runs import layout
 
 _POSITIVE = (
@@ -67,6 +69,7 @@ _FREE_FIELDS = (
     "data.prepared_dir",
     "devices",
     "logging",
+    "model.transformer.attention",
     "scale_note",
     "seeds_at_once",
     "training.debug_nans",
@@ -75,6 +78,8 @@ _FREE_FIELDS = (
 # Fields that run folders of earlier versions do not have, and what they meant.
 _LATER_FIELDS = {
     "system": "anchors",
+    "model.precision": "default",
+    "model.transformer.attention": "auto",
     "data.event_time": "gameTime",
     "data.stream_parts": 1,
     "logging.profile": "",
@@ -85,6 +90,8 @@ _TRUNK_SIZES = {"unet": ("levels",), "transformer": ("layers", "width", "num_hea
 _CHOICES = {
     "model.trunk": tuple(TRUNKS),
     "model.dtype": ("float32", "bfloat16"),
+    "model.precision": ("default", "high", "highest"),
+    "model.transformer.attention": ("auto", *ATTENTION),
     "data.event_time": ("gameTime", "position"),
     "data.loader": ("auto", "resident", "stream"),
     "data.resident_dtype": ("float32", "float16", "bfloat16"),
@@ -114,6 +121,8 @@ def check_config(config: ConfigDict) -> None:
     for name, sizes in config.model.items():
         for size in sizes if isinstance(sizes, ConfigDict) else ():
             size = f"model.{name}.{size}"
+            if size in _CHOICES:
+                continue
             _require(config, size, get_field(config, size) > 0, "greater than 0")
     for name in _POSITIVE:
         _require(config, name, get_field(config, name) > 0, "greater than 0")
@@ -249,20 +258,19 @@ def upgrade(values: Mapping[str, Any]) -> dict[str, Any]:
 
     Earlier ones had the sizes of both trunks in `model` itself, and not all fields of now.
     """
-    upgraded = {
-        name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()
-    }
+    upgraded = copy.deepcopy(dict(values))
     model = upgraded.get("model")
     if isinstance(model, dict):
         for trunk, names in _TRUNK_SIZES.items():
             if trunk not in model and all(name in model for name in names):
                 model[trunk] = {name: model.pop(name) for name in names}
     for name, value in _LATER_FIELDS.items():
-        group, _, leaf = name.rpartition(".")
-        if not group:
-            upgraded.setdefault(leaf, value)
-        elif isinstance(upgraded.get(group), dict):
-            upgraded[group].setdefault(leaf, value)
+        *groups, leaf = name.split(".")
+        group: Any = upgraded
+        for each in groups:
+            group = group.get(each) if isinstance(group, dict) else None
+        if isinstance(group, dict):
+            group.setdefault(leaf, value)
     return upgraded
 
 

@@ -19,18 +19,22 @@ from spotting.runs.preparation import open_or_prepare
 from spotting.runs.setup import Setup, label_split, read_hyper, read_offsets, read_optimizer
 from spotting.runs.systems import find_system, make_descent, read_values
 from spotting.training import recipes
+from spotting.training.checkpoints import unstack
 from spotting.training.loop import RunEpoch, make_run_epoch
+from spotting.training.mixup import Pairs
 from spotting.training.objectives import Objective
 from spotting.training.recipes import EpochMetrics, Recipe, Source
 from spotting.training.step import (
     Hyper,
     StepMetrics,
     TrainState,
+    draw_pairs,
     make_optimizer,
-    step_keys,
     train_epoch,
     train_step,
 )
+
+_STEPS_AHEAD = 2  # of a stream, given to the devices before the first of them is done
 
 PerRun = Mapping[str, Sequence[float]]
 """Fields of `Hyper` in which the trainings of one program differ, a value for each training."""
@@ -53,8 +57,8 @@ def choose_loader(setup: Setup) -> Choice:
 def count_trainings_at_once(setup: Setup, wanted: int) -> int:
     """How many trainings to run in one program: what the config says, or what the memory holds.
 
-    Copies of one computation are batched by `jax.vmap`: on an accelerator five small networks cost
-    far less than five times one.
+    Copies of one computation are batched by `jax.vmap`: on a GPU five small networks are launched
+    as one.
 
     Args:
       setup: of the experiment.
@@ -69,8 +73,7 @@ def count_trainings_at_once(setup: Setup, wanted: int) -> int:
     if config.seeds_at_once:
         return config.seeds_at_once
     device = jax.local_devices()[0]
-    if wanted == 1 or device.platform == "cpu":
-        # A CPU gains no speed from several at once, and its first result would come last.
+    if wanted == 1 or device.platform in memory.ONE_AT_A_TIME:
         return 1
     objective = setup.make_objective("confidence")
     assert isinstance(objective, Objective)  # There is no other system, see above.
@@ -140,6 +143,7 @@ def _make_resident_epochs(
             batch_size=setup.schedule.batch_size,
             chunk_frames=setup.chunk_frames,
             shard=functools.partial(parallel.shard, setup.mesh),
+            replicate=functools.partial(parallel.keep_replicated, setup.mesh),
         )
 
     compiled = make_run_epoch(run, num_seeds, setup.mesh)
@@ -221,14 +225,19 @@ def _make_streamed_epochs(
     sharding = NamedSharding(setup.mesh, PartitionSpec(parallel.AXIS))
     hyper = read_hyper(config, kind)
 
-    def run(
-        state: TrainState, own: dict[str, jax.Array], batch: Batch
-    ) -> tuple[TrainState, StepMetrics]:
-        _, mixup_key = step_keys(state)
-        values = hyper._replace(**own)
-        tx = make_optimizer(values, read_optimizer(config))
-        return train_step(state, batch, mixup_key, objective, tx, values.mixup_alpha)
+    def draw(states: TrainState, own: dict[str, jax.Array]) -> Pairs | None:
+        state, values = unstack(states, 0), hyper._replace(**unstack(own, 0))
+        return draw_pairs(state, schedule.steps, schedule.batch_size, values.mixup_alpha)
 
+    def run(
+        state: TrainState, own: dict[str, jax.Array], given: tuple[Batch, Pairs | None]
+    ) -> tuple[TrainState, StepMetrics]:
+        batch, drawn = given
+        pairs = jax.tree.map(lambda steps: steps[state.step % schedule.steps], drawn)
+        tx = make_optimizer(hyper._replace(**own), read_optimizer(config))
+        return train_step(state, batch, pairs, objective, tx)
+
+    drawn_for_epoch = jax.jit(draw, out_shardings=parallel.replicated(setup.mesh))
     compiled = make_run_epoch(run, 1, setup.mesh)
     own = _replicate(setup, per_run)
     position = -1
@@ -238,10 +247,14 @@ def _make_streamed_epochs(
         nonlocal position, batches
         if position != epoch:
             batches = stream.put_on_device(source.batches(epoch * schedule.steps), sharding)
+        drawn = drawn_for_epoch(states, own)
         metrics: list[StepMetrics] = []
-        for _ in range(schedule.steps):
-            states, each = compiled(states, own, next(batches))
+        for step in range(schedule.steps):
+            states, each = compiled(states, own, (next(batches), drawn))
             metrics.append(each)
+            if step >= _STEPS_AHEAD:
+                # Batches of steps that wait for the device take its memory.
+                jax.block_until_ready(metrics[step - _STEPS_AHEAD])
         position = epoch + 1
         return states, jax.tree.map(lambda *values: jnp.stack(values, axis=-1), *metrics)
 

@@ -8,7 +8,7 @@ Each takes a share of the memory that is free when it is asked.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from spotting.base.errors import InputError
 from spotting.data.resident import Batch
+from spotting.training.mixup import Pairs
 from spotting.training.objectives import Objective
 from spotting.training.step import (
     Hyper,
@@ -32,6 +33,14 @@ Loader = Literal["resident", "stream"]
 _RESIDENT_SHARE = 0.5  # for the training split; training needs the rest
 _TRAININGS_SHARE = 0.8  # for trainings in one program; the estimate is of one step alone
 _FEATURES_SHARE = 0.5  # for the features of a split that is validated again and again
+
+ONE_AT_A_TIME = ("cpu", "tpu")
+"""Platforms that train a seed at a time, unless a config says otherwise.
+
+A CPU gains no speed from several at once, and its first result would come last. For a TPU v5e the
+compiler estimates that five large networks take 1.9 times as long in one program as one after the
+other; that is not measured yet.
+"""
 
 
 class Choice(NamedTuple):
@@ -89,11 +98,21 @@ def choose_loader(
         needed *= 2  # JAX copies the array that it is given.
     else:
         free[device.device_kind] = free_memory(device)
+    return weigh_loaders(needed, free, jnp.dtype(dtype).itemsize)
+
+
+def weigh_loaders(needed: int, free: Mapping[str, int], item: int) -> Choice:
+    """What `choose_loader` chooses where it is to choose.
+
+    Args:
+      needed: bytes of the split.
+      free: bytes that can be allocated, by where.
+      item: bytes of one of its features.
+    """
     where, least = min(free.items(), key=lambda item: item[1])
     sizes = f"the split takes {needed / 1e9:.1f} GB, {least / 1e9:.1f} GB are free on {where}"
     if needed <= _RESIDENT_SHARE * least:
         return Choice("resident", sizes)
-    item = jnp.dtype(dtype).itemsize
     if item > 2 and needed * 2 / item <= _RESIDENT_SHARE * least:
         sizes += "; with --config.data.resident_dtype=bfloat16 it would be resident"
     return Choice("stream", sizes)
@@ -147,12 +166,14 @@ def compile_step(
     )
     tx = make_optimizer(hyper, optimizer)
     state = jax.eval_shape(lambda: init_state(0, objective, chunk_shape, tx))
-    key = jax.eval_shape(lambda: jax.random.key(0))
+    pairs = None
+    if hyper.mixup_alpha:
+        pairs = Pairs(shape((batch_size,), jnp.float32), shape((batch_size,), jnp.int32))
 
-    def step(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, StepMetrics]:
-        return train_step(state, batch, key, objective, tx, hyper.mixup_alpha)
+    def step(state: TrainState, batch: Batch, pairs: Any) -> tuple[TrainState, StepMetrics]:
+        return train_step(state, batch, pairs, objective, tx)
 
-    return jax.jit(step, donate_argnums=0).lower(state, batch, key).compile()
+    return jax.jit(step, donate_argnums=0).lower(state, batch, pairs).compile()
 
 
 def program_bytes(program: jax.stages.Compiled) -> int:

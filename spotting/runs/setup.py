@@ -136,6 +136,7 @@ def make_setup(config: ConfigDict, workdir: Path) -> Setup:
     """
     check_config(config)
     check_system(config)
+    _check_attention(config)
     mesh = parallel.make_mesh(config.devices.count, config.training.batch_size)
     # Before the folder's own config: where both are wrong, the data is what was mistyped.
     matches = read_matches(config, workdir)
@@ -147,6 +148,16 @@ def make_setup(config: ConfigDict, workdir: Path) -> Setup:
     offsets = read_offsets(config, matches.dataset, matches.splits["train"])
     setup = Setup(config, workdir, matches, mesh, frames, read_schedule(config), offsets)
     return _fit_system(setup) if find_system(config) else setup
+
+
+def _check_attention(config: ConfigDict) -> None:
+    """Raises InputError where cuDNN's attention cannot be used."""
+    if config.model.trunk != "transformer" or config.model.transformer.attention != "cudnn":
+        return
+    if jax.default_backend() != "gpu":
+        raise InputError("model.transformer.attention is 'cudnn', but there is no GPU: use auto")
+    if config.model.dtype != "bfloat16":
+        raise InputError("model.transformer.attention is 'cudnn': it needs model.dtype bfloat16")
 
 
 def list_kinds(config: ConfigDict) -> tuple[str, ...]:
@@ -224,6 +235,7 @@ def make_network(config: ConfigDict, kind: str, num_classes: int, frame_rate: fl
         model.projection,
         tuple(model.reduction),
         jnp.dtype(model.dtype),
+        None if model.precision == "default" else model.precision,
         **model[model.trunk],
     )
 

@@ -343,6 +343,11 @@ def check_system(config: ConfigDict) -> None:
         raise InputError(
             f"config.{config.system} lacks {', '.join(missing)}; start from the system's own config"
         )
+    if config.model.precision != "default":
+        raise InputError(
+            f"config.model.precision is {config.model.precision!r}; it is for the paper's own "
+            f"networks, {config.system} has the platform's default"
+        )
     if config.data.loader == "stream":
         raise InputError(
             f"config.data.loader is 'stream'; {config.system} draws from the resident split only"

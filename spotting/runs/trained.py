@@ -70,6 +70,8 @@ def load_run(workdir: str | os.PathLike) -> TrainedRun:
     if seeds:
         raise InputError(f"{workdir}: holds several trainings; name one: {', '.join(seeds)}")
     config = load_config(workdir)
+    # How training attended, perhaps on another platform, does not matter here.
+    config.model.transformer.attention = "auto"
     source, transform = _describe(config, workdir), read_transform(config)
     if transform.concatenate:
         raise InputError(f"{workdir}: was trained on several feature sets joined; only one works")

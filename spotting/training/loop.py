@@ -3,6 +3,7 @@
 Devices train on while the host scores a validation and writes checkpoints.
 """
 
+import collections
 import concurrent.futures
 import contextlib
 import dataclasses
@@ -36,6 +37,7 @@ _REMEDY = (
     "lower its learning_rate or rho and start in a new --workdir; with "
     "--config.training.debug_nans=True the same command resumes before it and names the operation"
 )
+_AHEAD_SECONDS = 10.0  # Epochs that take longer are not launched before the one before is over.
 
 RunEpoch = Callable[[TrainState, int], tuple[TrainState, Any]]
 """(states, epoch from 0) to the states after it and metrics [S, steps]; the old states are gone."""
@@ -115,7 +117,9 @@ def fit(
 
     Several processes call it together. All train; process 0 validates and saves. A seed whose loss
     stops being a number keeps its checkpoints from before; the others train on. SIGTERM or Ctrl-C,
-    to any of the processes, ends all of them after the epoch, which is saved.
+    to any of the processes, ends all of them after the epoch, which is saved. Where epochs are
+    short, an accelerator is given the next one before this one's metrics are read, and both ends
+    come one epoch later; what is saved has been read first.
 
     Args:
       states: fresh states of all seeds, stacked; they also give the shapes for restoring.
@@ -148,30 +152,42 @@ def fit(
         _Profiler(profile, schedule.steps) as profiler,
         defer_stop() as stop,
     ):
+        running: collections.deque[_Running] = collections.deque()
+        seconds = math.inf  # that the epoch took which was read last
         for epoch in range(first, schedule.epochs):
             with profiler.trace(epoch):
                 started = time.monotonic()
                 # The old states are gone afterwards.
                 before = jax.tree.map(jnp.copy, states) if debug_nans else None
                 states, metrics = run_epoch(states, epoch)
-                metrics = jax.tree.map(np.asarray, metrics)
-                seconds = time.monotonic() - started
-
-            failed |= (diverged := _find_diverged(name, epoch, metrics, failed))
-            if diverged and before is not None:
-                _find_operation(run_epoch, before, epoch)
-            if len(failed) == len(members):
-                break
-            speed = len(members) * schedule.steps * schedule.batch_size / seconds
-            for index in range(len(members)):
-                _log_epoch(members[index].log, name, epoch, index, metrics, speed)
+                running.append(_Running(epoch, started, metrics))
+                is_last = epoch + 1 == schedule.epochs
+                validate = is_last or (epoch + 1) % schedule.validate_every == 0
+                # The devices would idle while the host reads what an epoch reports: the next one is
+                # launched before. Long epochs would gain nothing, and a signal waits for them.
+                quick = seconds < _AHEAD_SECONDS and profile is None and not debug_nans
+                ahead = quick and not validate and _may_run_ahead(metrics)
+                done = _read(running, but=1 if ahead else 0)
 
             # A training may end before its time; what it leaves is then as if it had not.
-            ended = bool(np.all(getattr(metrics, "finished", False)))
-            is_last = ended or epoch + 1 == schedule.epochs
-            validate = is_last or (epoch + 1) % schedule.validate_every == 0
+            ended = any(bool(np.all(getattr(each.metrics, "finished", False))) for each in done)
+            is_last, validate = is_last or ended, validate or ended
             stops = parallel.any_process(bool(stop))
             is_due = validate or stops or time.monotonic() - last_save > _SAVE_SECONDS
+            if is_due:
+                done += _read(running)  # What is saved is known to be sound.
+            for each in done:
+                failed |= (diverged := _find_diverged(name, each.epoch, each.metrics, failed))
+                if diverged and before is not None:
+                    _find_operation(run_epoch, before, each.epoch)
+            if len(failed) == len(members):
+                break
+            for each in done:
+                seconds = each.seconds
+                speed = len(members) * schedule.steps * schedule.batch_size / seconds
+                for index in range(len(members)):
+                    _log_epoch(members[index].log, name, each.epoch, index, each.metrics, speed)
+
             if is_due:
                 failed |= _find_unsound(name, epoch, states.params, failed)
             if is_due and parallel.is_process_0():
@@ -179,7 +195,9 @@ def fit(
                 last_save = time.monotonic()
             if is_last or stops:
                 saver.wait()
-            line.show(epoch, metrics.loss.mean(axis=-1), saver, speed, is_last)
+            if done:
+                losses = done[-1].metrics.loss.mean(axis=-1)
+                line.show(done[-1].epoch, losses, saver, speed, is_last)
             if ended:
                 break
             if stops and not is_last:
@@ -268,6 +286,45 @@ def _restore_all(
         each.restore("latest", template, step)
         for each, template in zip(checkpoints, templates, strict=True)
     ]
+
+
+class _Running(NamedTuple):
+    """An epoch, counted from 0, that devices were given at `started`."""
+
+    epoch: int
+    started: float
+    metrics: Any
+
+
+class _Done(NamedTuple):
+    """An epoch, counted from 0, the seconds it took, and what it reports, on the host."""
+
+    epoch: int
+    seconds: float
+    metrics: Any
+
+
+def _may_run_ahead(metrics: Any) -> bool:
+    """Whether an epoch may be launched before that with these metrics is over.
+
+    Not where an epoch may be the last by what it reports. Nor where several processes ask each
+    other after each epoch whether to stop, which waits for the devices anyway.
+    """
+    return not hasattr(metrics, "finished") and jax.process_count() == 1
+
+
+def _read(running: collections.deque[_Running], but: int = 0) -> list[_Done]:
+    """Waits for epochs, the earliest first, all but the `but` newest, and takes them out."""
+    done = []
+    while len(running) > but:
+        epoch, started, metrics = running.popleft()
+        metrics = jax.tree.map(np.asarray, metrics)
+        now = time.monotonic()
+        done.append(_Done(epoch, now - started, metrics))
+        if running:
+            # It began when the one before it was over.
+            running[0] = running[0]._replace(started=now)
+    return done
 
 
 def _find_diverged(

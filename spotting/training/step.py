@@ -95,7 +95,9 @@ def init_state(
     params_key, key = jax.random.split(jax.random.key(seed))
     # Compiled as one program, not one for each shape of a weight. As it runs once, LLVM's later
     # passes take longer than they save.
-    options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
+    # Where only the state's shapes are asked for, nothing is compiled, and options are refused.
+    runs_here = jax.default_backend() == "cpu" and not isinstance(params_key, jax.core.Tracer)
+    options = {"xla_backend_optimization_level": 1} if runs_here else None
     init = jax.jit(objective.network.init, compiler_options=options)
     params = init(params_key, jnp.zeros((1, *chunk_shape)))
     return TrainState(jnp.zeros([], jnp.int32), key, params, tx.init(params))
@@ -104,10 +106,9 @@ def init_state(
 def train_step(
     state: TrainState,
     batch: Batch,
-    key: Array,
+    pairs: mixup.Pairs | None,
     objective: Objective,
     tx: optax.GradientTransformationExtraArgs,
-    mixup_alpha: float | Array = 0.0,
     pick: Callable[[Array], Batch] | None = None,
 ) -> tuple[TrainState, StepMetrics]:
     """One optimiser step; two passes if `tx` is SAM's with a rho that is not 0.
@@ -115,23 +116,21 @@ def train_step(
     Args:
       state: before the step.
       batch: the chunks.
-      key: for mixup; both of SAM's passes see the same draw.
+      pairs: what to mix with what, the same in both of SAM's passes; None for no mixup.
       objective: what is trained for.
       tx: the optimiser, of `make_optimizer` or another whose update takes `grad_fn` and `value`
         and whose state has `perturbed_loss` and `grad_norm`.
-      mixup_alpha: no mixup if it is the number 0.
       pick: gives the chunks of `batch` at some indices, for mixup. Without it they are taken from
         `batch`, which moves features between devices if it is sharded.
     """
     features, targets, weights = _encode_batch(batch, objective)
-    if not (isinstance(mixup_alpha, int | float) and mixup_alpha == 0):
-        shares, partners = mixup.draw(key, features.shape[0], mixup_alpha)
+    if pairs is not None:
         if pick is None:
-            others = jax.tree.map(lambda array: array[partners], batch)
+            others = jax.tree.map(lambda array: array[pairs.partners], batch)
         else:
-            others = pick(partners)
-        pairs = zip((features, targets, weights), _encode_batch(others, objective), strict=True)
-        features, targets, weights = (mixup.mix(own, other, shares) for own, other in pairs)
+            others = pick(pairs.partners)
+        both = zip((features, targets, weights), _encode_batch(others, objective), strict=True)
+        features, targets, weights = (mixup.mix(own, other, pairs.shares) for own, other in both)
 
     @jax.value_and_grad
     def loss_and_grad(params: optax.Params) -> Array:
@@ -154,10 +153,31 @@ def _encode_batch(batch: Batch, objective: Objective) -> tuple[ChunkFeatures, Ta
     return features, targets, weights * batch.valid[..., None]
 
 
-def step_keys(state: TrainState) -> tuple[Array, Array]:
-    """The keys of a step's chunks and of its mixup."""
-    chunks, mix = jax.random.split(jax.random.fold_in(state.key, state.step))
+def step_keys(key: Array, step: Array) -> tuple[Array, Array]:
+    """The keys of a step's chunks and of its mixup, from the seed's key."""
+    chunks, mix = jax.random.split(jax.random.fold_in(key, step))
     return chunks, mix
+
+
+def draw_pairs(
+    state: TrainState, num_steps: int, batch_size: int, mixup_alpha: float | Array
+) -> mixup.Pairs | None:
+    """What each of the next steps mixes with what, arrays [num_steps, B].
+
+    Args:
+      state: before the first of them.
+      num_steps: how many.
+      batch_size: B.
+      mixup_alpha: None is returned if it is the number 0.
+    """
+    if isinstance(mixup_alpha, int | float) and mixup_alpha == 0:
+        return None
+
+    def draw(step: Array) -> mixup.Pairs:
+        _, key = step_keys(state.key, step)
+        return mixup.draw(key, batch_size, mixup_alpha)
+
+    return jax.vmap(draw)(state.step + jnp.arange(num_steps))
 
 
 def train_epoch(
@@ -171,6 +191,7 @@ def train_epoch(
     batch_size: int,
     chunk_frames: int,
     shard: Callable[[Any], Any] = lambda arrays: arrays,
+    replicate: Callable[[Any], Any] = lambda arrays: arrays,
 ) -> tuple[TrainState, StepMetrics]:
     """An epoch over a resident split, as one scan.
 
@@ -179,26 +200,35 @@ def train_epoch(
       split: where chunks are cut.
       objective: what is trained for.
       tx: the optimiser, as for `train_step`.
-      mixup_alpha: as for `train_step`.
+      mixup_alpha: as for `draw_pairs`.
       num_steps: steps in the epoch.
       batch_size: B.
       chunk_frames: T.
       shard: tells the compiler to shard arrays [B, ...] over devices, each of which has all of
         `split`.
+      replicate: tells the compiler to have arrays on each device.
 
     Returns:
       The state after it, and the metrics of each step, [num_steps].
     """
 
-    def body(state: TrainState, _: None) -> tuple[TrainState, StepMetrics]:
-        chunks_key, mixup_key = step_keys(state)
-        half, start = sample_positions(chunks_key, split.lengths, batch_size, chunk_frames)
+    def draw_positions(step: Array) -> tuple[Array, Array]:
+        key, _ = step_keys(state.key, step)
+        return sample_positions(key, split.lengths, batch_size, chunk_frames)
+
+    def body(
+        state: TrainState, drawn: tuple[Array, Array, mixup.Pairs | None]
+    ) -> tuple[TrainState, StepMetrics]:
+        half, start, pairs = drawn
 
         def pick(index: Array) -> Batch:
             halves, starts = shard((half[index], start[index]))
             return shard(cut(split, halves, starts, chunk_frames))
 
         batch = pick(jnp.arange(batch_size))
-        return train_step(state, batch, mixup_key, objective, tx, mixup_alpha, pick)
+        return train_step(state, batch, pairs, objective, tx, pick)
 
-    return jax.lax.scan(body, state, None, length=num_steps)
+    # All that is random is drawn before the first step, for all of them at once.
+    half, start = jax.vmap(draw_positions)(state.step + jnp.arange(num_steps))
+    pairs = draw_pairs(state, num_steps, batch_size, mixup_alpha)
+    return jax.lax.scan(body, state, replicate((half, start, pairs)))

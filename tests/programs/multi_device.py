@@ -59,6 +59,7 @@ def compile_and_run(devices: int) -> tuple[training.TrainState, float]:
             batch_size=BATCH,
             chunk_frames=CHUNK,
             shard=functools.partial(parallel.shard, mesh),
+            replicate=functools.partial(parallel.keep_replicated, mesh),
         )
 
     states = [training.init_state(seed, objective, (CHUNK, FEATURES), tx) for seed in range(SEEDS)]

@@ -107,7 +107,7 @@ def _start(setup: Setup, weights: Path) -> tuple[TrainState, Any, resident.Resid
         mixed = [mixup.mix(each, each[row["perm"]], row["lam"]) for each in own]
         given = Objective(objective.network, lambda _: AnchorTargets(*mixed[1:]), objective.loss)
         chunks = resident.Batch(mixed[0], batch.offsets, jnp.ones_like(batch.valid))
-        state, found = train_step(state, chunks, state.key, given, tx)
+        state, found = train_step(state, chunks, None, given, tx)
         # Keras reports the mean of both passes.
         return state, (found.loss + found.perturbed_loss) / 2
 
