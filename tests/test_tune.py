@@ -2,9 +2,12 @@ import csv
 import json
 import shutil
 
+import hypothesis.extra.numpy as arrays
 import numpy as np
 import pytest
 from helpers import tiny_config
+from hypothesis import given
+from hypothesis import strategies as st
 
 from spotting import experiment, fuse
 from spotting.base.errors import InputError
@@ -13,6 +16,7 @@ from spotting.runs.config_files import load_config
 from spotting.runs.layout import locate_predictions
 from spotting.runs.predictions import load_predictions
 from spotting.scoring import windows
+from spotting.scoring.windows import Candidate
 from spotting.studies import fusion, search, search_report
 from spotting.studies.search_report import Round
 from spotting.training import loop as fit
@@ -142,9 +146,35 @@ def test_the_best_at_an_end_of_the_list_is_pointed_out(values, best, is_open):
 
 def test_windows_per_class():
     scores = np.array([[0.5, 0.1, 0.0], [0.4, 0.9, 0.0], [0.7, 0.3, 0.0]])
-    candidates = (5.0, 10.0, 20.0)
-    assert windows.choose_common(scores, candidates) == 10.0
-    assert windows.choose_per_class(scores, candidates) == (20.0, 10.0, 10.0)
+    tried = [Candidate(window) for window in (5.0, 10.0, 20.0)]
+    assert windows.choose_common(scores, tried) == tried[1]
+    assert windows.choose_per_class(scores, tried) == (tried[2], tried[1], tried[1])
+    # 20 s cost the second class more than the first gains: on few events it stays with the rest.
+    few, many = np.array([2, 50, 0]), np.array([500, 50, 0])
+    assert windows.choose_per_class(scores, tried, few, 30.0) == (tried[1],) * 3
+    assert windows.choose_per_class(scores, tried, many, 30.0) == (tried[2], tried[1], tried[1])
+
+
+@given(
+    arrays.arrays(np.float64, (4, 3), elements=st.integers(0, 5).map(float)),
+    st.lists(st.integers(0, 100), min_size=3, max_size=3),
+    st.sampled_from([0.0, 1.0, 30.0]),
+)
+def test_no_class_is_given_what_suits_it_less_than_the_common_choice(scores, events, pseudo):
+    tried = windows.list_candidates("soft", (1.0, 2.0), ("linear", "gaussian"))
+    common = tried.index(windows.choose_common(scores, tried))
+    chosen = windows.choose_per_class(scores, tried, np.array(events), pseudo)
+    own = scores[[tried.index(each) for each in chosen], range(3)]
+    assert np.all(own >= scores[common])
+
+
+def test_candidates():
+    pair = windows.list_candidates("hard", (3.0, 20.0), ("linear", "gaussian"))
+    assert pair == [Candidate(3.0), Candidate(20.0)]
+    per_class = [Candidate(3.0), Candidate(4.0, "gaussian")]
+    suppression = windows.make_suppression("soft", per_class, 1e-4)
+    assert [suppression.of_class(k) for k in range(2)] == per_class
+    assert windows.make_suppression("soft", [Candidate(4.0)]).decays == ("linear",)
 
 
 def test_predictions_at_a_finer_rate():
@@ -221,6 +251,7 @@ def test_fusing_two_rates_and_tuning_windows(tiny_run, second_run, tmp_path, mon
     output = tmp_path / "fused"
     arguments = ["fuse", str(second_run), str(tiny_run), f"--workdir={output}", "--nms=soft"]
     arguments += ["--windows=per_class", "--measure=loose", "--candidates", "2", "4", "8"]
+    arguments += ["--decays", "linear", "quadratic", "--pseudo-events=5"]
     monkeypatch.setattr("sys.argv", arguments)
     fuse.main()
     printed = capsys.readouterr().out
@@ -228,6 +259,7 @@ def test_fusing_two_rates_and_tuning_windows(tiny_run, second_run, tmp_path, mon
     assert config.postprocessing.nms == "soft"
     assert len(config.postprocessing.window) == 3
     assert set(config.postprocessing.window) <= {2, 4, 8}
+    assert set(config.postprocessing.decay) <= {"linear", "quadratic"}
     assert sum(config.fusion.weights) == pytest.approx(1)
     assert config.data.resample == 0  # it is of the finer run
     fine, fused = (load_predictions(run, "test") for run in (tiny_run, output))
