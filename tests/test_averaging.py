@@ -6,8 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spotting.base import parallel
+from spotting.base.logs import RunLog
 from spotting.training.averaging import average_weights, read_average
+from spotting.training.checkpoints import Checkpoints, stack
+from spotting.training.loop import Member, Schedule, fit, make_run_epoch
 from spotting.training.sam import sam
+from spotting.training.step import StepMetrics, TrainState
 
 PARAMS = {"a": jnp.array([1.0, -2.0, 3.0]), "b": jnp.array([[0.5], [-0.25]])}
 
@@ -80,3 +85,40 @@ def test_needs_the_weights():
     tx = average_weights(sam(optax.sgd(0.01), 0.0), 0.9)
     with pytest.raises(ValueError, match="params"):
         tx.update(PARAMS, tx.init(PARAMS))
+
+
+def test_averages_of_two_seeds_are_kept_and_resumed(tmp_path):
+    tx = average_weights(sam(optax.sgd(0.01), 0.1), 0.9)
+
+    def train_epoch(state, own, data):
+        loss, grads = loss_and_grad(state.params)
+        updates, opt_state = tx.update(
+            grads, state.opt_state, state.params, grad_fn=loss_and_grad, value=loss
+        )
+        params = optax.apply_updates(state.params, updates)
+        metrics = StepMetrics(loss[None], loss[None], loss[None])
+        return TrainState(state.step + 1, state.key, params, opt_state), metrics
+
+    mesh = parallel.make_mesh(1, 1)
+    run_epoch = make_run_epoch(train_epoch, 2, mesh)
+
+    def fit_in(folder, stop_before):
+        def epoch(states, number):
+            if number == stop_before:
+                raise KeyboardInterrupt
+            return run_epoch(states, {}, None)
+
+        starts = [jax.tree.map(lambda w, s=s: s * w, PARAMS) for s in (1.0, 0.5)]
+        key, step = jax.random.key(0), jnp.zeros([], jnp.int32)
+        states = stack([TrainState(step, key, start, tx.init(start)) for start in starts])
+        keepers = [Checkpoints(folder / str(seed)) for seed in range(2)]
+        members = [Member(keeper, RunLog(None)) for keeper in keepers]
+        fit(states, epoch, Schedule(4, 1, 1, 1, "last"), members, mesh, name="t", progress=False)
+        return [keeper.restore("best", PARAMS) for keeper in keepers]
+
+    with pytest.raises(KeyboardInterrupt):
+        fit_in(tmp_path / "stopped", 2)
+    resumed, whole = fit_in(tmp_path / "stopped", None), fit_in(tmp_path / "whole", None)
+    jax.tree.map(np.testing.assert_array_equal, resumed, whole)
+    state, path = train(tx, 4)
+    assert_equal(whole[0], read_average(state, path[-1]))

@@ -79,6 +79,13 @@ def test_unknown_ablation():
         ("inference.border", math.inf, "finite"),
         ("confidence.mixup_alpha", math.inf, "finite"),
         ("training.adam_b1", 1.0, "less than 1"),
+        ("training.average_decay", 1.0, "less than 1"),
+        ("anchors.confidence_shape", "cone", "one of box, triangle, gaussian"),
+        ("data.event_time", "position_ms", "one of gameTime, position, evaluation"),
+        ("postprocessing.decay", ("cubic",), "of linear, quadratic, gaussian"),
+        ("postprocessing.decay", (), "one or more"),
+        ("tune.decay", ("cubic",), "of linear, quadratic, gaussian"),
+        ("tune.pseudo_events", -1.0, "0 or more"),
         ("data.resample", 1e9, "1000 or less"),
         ("data.stream_parts", 3, "a divisor of training.batch_size"),
     ],
@@ -193,8 +200,9 @@ def test_a_run_folder_of_the_version_before_is_the_same_run(tmp_path):
     values = json.loads((tmp_path / "config.json").read_text())
     for trunk in ("unet", "transformer"):
         values["model"] |= values["model"].pop(trunk)
-    for group, name in (("data", "event_time"), ("data", "stream_parts"), ("logging", "profile")):
-        del values[group][name]
+    for name in runs_config._LATER_FIELDS:
+        group, _, leaf = name.rpartition(".")
+        del (values[group] if group else values)[leaf]
     (tmp_path / "config.json").write_text(json.dumps(values))
     loaded = runs_config.load_config(tmp_path)
     assert loaded.model.unet.levels == 5

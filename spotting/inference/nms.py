@@ -80,9 +80,7 @@ def soft_factors(radius: float, decay: str) -> np.ndarray:
 
 
 @functools.partial(jax.jit, static_argnames=("radius", "threshold", "decay"))
-def soft_nms(
-    scores: Array, radius: float, threshold: float = 1e-5, decay: str = "linear"
-) -> Array:
+def soft_nms(scores: Array, radius: float, threshold: float = 1e-5, decay: str = "linear") -> Array:
     """Lowers the scores near a kept one, the more the nearer they are, instead of removing them.
 
     A score within the radius is multiplied by its distance's factor of `soft_factors`; the kept

@@ -279,6 +279,4 @@ def read_suppression(config: ConfigDict, num_classes: int) -> Suppression:
     """The final NMS; InputError if it has windows for another number of classes."""
     check_window(config, num_classes)
     values = config.postprocessing
-    return Suppression(
-        values.nms, tuple(values.window), values.soft_threshold, tuple(values.decay)
-    )
+    return Suppression(values.nms, tuple(values.window), values.soft_threshold, tuple(values.decay))

@@ -24,9 +24,7 @@ class Candidate(NamedTuple):
     decay: str = "linear"
 
 
-def list_candidates(
-    nms: str, windows: Sequence[float], decays: Sequence[str]
-) -> list[Candidate]:
+def list_candidates(nms: str, windows: Sequence[float], decays: Sequence[str]) -> list[Candidate]:
     """Each window with each decay; with the first alone unless `nms` is "soft"."""
     tried = decays if nms == "soft" else decays[:1]
     return [Candidate(window, decay) for decay in tried for window in windows]

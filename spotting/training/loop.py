@@ -317,7 +317,8 @@ class _Saver:
             is_better = predictions is not None and self.scores[seed] > self.best[seed]
             if by_loss or (is_better if by_score else is_last):
                 self.best[seed] = self.scores[seed]
-                checkpoints.save("best", step, state.opt_state.best if by_loss else _read_params(state))
+                kept = state.opt_state.best if by_loss else _read_params(state)
+                checkpoints.save("best", step, kept)
             checkpoints.save("latest", step, Saved(state, self.best[seed]))
 
 
