@@ -113,7 +113,7 @@ def get_config() -> ConfigDict:
     )
     tune.window = (3.0, 4.0, 6.0, 8.0, 10.0, 12.0, 15.0, 20.0, 25.0, 30.0, 40.0)  # seconds
     tune.decay = ()  # of soft suppression; each is tried with each window
-    tune.measure = "loose"  # average-mAP, or "tight", by which the window is chosen
+    tune.measure = "loose"  # average-mAP, "tight", or "both", by which the window is chosen
     # Whether each class gets a window and a decay of its own. The gain of a class with n events
     # counts n / (n + pseudo_events), the mean gain of all classes the rest.
     tune.per_class = False

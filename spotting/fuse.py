@@ -80,7 +80,7 @@ def fuse(
       workdir: gets config.json, metrics.json, thresholds.json, results and predictions.
       nms: "hard" or "soft".
       tuning: of windows: "common" to all classes, "per_class", or "keep" the usual one.
-      measure: average-mAP that decides, "loose" or "tight".
+      measure: average-mAP that decides, "loose", "tight" or "both".
       candidates: windows in seconds.
       decays: of soft suppression, each tried with each window.
       pseudo_events: see `windows.choose_per_class`.
@@ -274,9 +274,9 @@ def main() -> None:
     )
     parser.add_argument(
         "--measure",
-        choices=("loose", "tight"),
+        choices=tuple(windows.MEASURES),
         default="tight",
-        help="average-mAP that decides",
+        help="average-mAP that decides; both: the mean of the two",
     )
     parser.add_argument(
         "--candidates",

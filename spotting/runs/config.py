@@ -96,7 +96,7 @@ _CHOICES = {
     "data.normalize": ("none", "max_abs", "standard"),
     "training.select": ("best", "last", "loss"),
     "postprocessing.nms": ("hard", "half_open", "soft"),
-    "tune.measure": ("loose", "tight"),
+    "tune.measure": ("loose", "tight", "both"),
 }
 
 

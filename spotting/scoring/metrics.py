@@ -63,6 +63,20 @@ class AverageMap(NamedTuple):
     per_class: np.ndarray
 
 
+class Counts(NamedTuple):
+    """What precision and recall are made of; sums over games are the counts of all games.
+
+    Attributes:
+      hits: [..., D tolerances, K, 200], spots at or over a threshold that are right.
+      predicted: [..., 1, K, 200], spots at or over a threshold.
+      existing: [..., 1, K, 1], truths.
+    """
+
+    hits: np.ndarray
+    predicted: np.ndarray
+    existing: np.ndarray
+
+
 class Matches(NamedTuple):
     """Pairs of a truth and its spot: indexes into the arrays given, in the order of the truths.
 
@@ -123,7 +137,12 @@ def average_precision(
     It is the 11-point interpolated one: the mean over the recalls 0, 0.1, ... 1 of the greatest
     precision at that recall or more, among the points of the 200 `THRESHOLDS`.
     """
-    precision, recall = _curves(truths, spots, num_classes, tolerances)
+    return interpolate_precision(count(truths, spots, num_classes, tolerances))
+
+
+def interpolate_precision(counts: Counts) -> np.ndarray:
+    """The average precision [..., D, K] of counts; see `average_precision`."""
+    precision, recall = _find_curves(counts)
     best = [np.where(recall >= level, precision, 0).max(axis=-1) for level in _RECALLS]
     return np.sum(best, axis=0) / len(_RECALLS)
 
@@ -139,7 +158,7 @@ def precision_recall(
     truths: Truths, spots: Spots, num_classes: int, tolerance: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Precision and recall [K, 200] of all actions at each of `THRESHOLDS`; 0 where undefined."""
-    precision, recall = _curves(truths, spots, num_classes, [tolerance])
+    precision, recall = _find_curves(count(truths, spots, num_classes, [tolerance]))
     return precision[0, 0], recall[0, 0]
 
 
@@ -206,10 +225,8 @@ def _place(
     return np.array(unit, int), frame, np.array(label, int), np.array(values, dtype)
 
 
-def _curves(
-    truths: Truths, spots: Spots, num_classes: int, tolerances: Sequence[float]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Precision and recall, [3 kinds, D tolerances, K, 200 thresholds] each."""
+def count(truths: Truths, spots: Spots, num_classes: int, tolerances: Sequence[float]) -> Counts:
+    """Right spots, spots and truths, of each of `KINDS` (the leading axis)."""
     truth_key, truth_index = _merge(truths)
     spot_key, spot_index = _merge_spots(spots)
     visible, label = truths.visible[truth_index].astype(bool), truths.label[truth_index]
@@ -229,6 +246,12 @@ def _curves(
     existing = _by_kind(label, visible, (1, num_classes, 1))
     # Scores at or over a threshold: the counts from its bin on.
     hits, predicted = (np.cumsum(a[..., ::-1], axis=-1)[..., ::-1] for a in (hits, predicted))
+    return Counts(hits, predicted, existing)
+
+
+def _find_curves(counts: Counts) -> tuple[np.ndarray, np.ndarray]:
+    """Precision and recall [..., D, K, 200]; 0 where undefined."""
+    hits, predicted, existing = counts
     return hits / np.maximum(predicted, 1), hits / np.maximum(existing, 1)
 
 

@@ -11,10 +11,17 @@ import numpy as np
 
 from spotting.inference.postprocessing import Suppression
 from spotting.scoring import metrics
-from spotting.scoring.figures import score_predictions
+from spotting.scoring.figures import spot_split
 from spotting.scoring.metrics import AverageMap, Truths
 
 TOLERANCES = {"loose": metrics.LOOSE, "tight": metrics.TIGHT, "medium": metrics.MEDIUM}
+
+MEASURES = {
+    "loose": (metrics.LOOSE,),
+    "tight": (metrics.TIGHT,),
+    "both": (metrics.LOOSE, metrics.TIGHT),
+}
+"""What a suppression may be chosen by: average-mAP, or the mean of the two."""
 
 
 class Candidate(NamedTuple):
@@ -46,9 +53,26 @@ def average_map(
     suppression: Suppression,
     measure: str,
 ) -> AverageMap:
-    """`score_predictions` at the tolerances of a measure, a key of `TOLERANCES`."""
-    tolerances = TOLERANCES[measure]
-    return score_predictions(truth, confidence, displacement, frame_rate, suppression, tolerances)
+    """Average-mAP of a split's predictions, for suppression of their own.
+
+    Args:
+      confidence: as `figures.spot_split`.
+      displacement: as `figures.spot_split`.
+      truth: of the split.
+      frame_rate: as `figures.spot_split`.
+      suppression: which NMS.
+      measure: a key of `MEASURES`.
+    """
+    spots = spot_split(confidence, displacement, frame_rate, suppression).spots
+    num_classes = confidence[0].shape[1]
+    found = [
+        metrics.average_map(truth, spots, num_classes, tolerances)["all"]
+        for tolerances in MEASURES[measure]
+    ]
+    return AverageMap(
+        float(np.mean([each.map for each in found])),
+        np.mean([each.per_class for each in found], axis=0),
+    )
 
 
 def score_candidates(
@@ -69,7 +93,7 @@ def score_candidates(
       frame_rate: of the predictions.
       nms: "hard", "half_open" or "soft".
       candidates: what to try.
-      measure: a key of `TOLERANCES`.
+      measure: a key of `MEASURES`.
     """
     suppressions = [make_suppression(nms, [candidate]) for candidate in candidates]
     return np.stack(
