@@ -32,8 +32,8 @@ def get_config() -> ConfigDict:
     data.simulated_video = False  # as videos, whose features are then extracted
     data.train, data.valid, data.test = "train", "valid", "test"  # names of the splits
     # Where training events are placed: by "gameTime", in whole seconds, as the official code does;
-    # by "position", in milliseconds, on the nearest frame; or "evaluation", on the frame before it,
-    # where SoccerNet's evaluator has them.
+    # by "position", in milliseconds, on the nearest frame; or "evaluation", on the last frame that
+    # is not later, where SoccerNet's evaluator has them if there are 2 frames per second.
     data.event_time = "gameTime"
     data.loader = "auto"  # "resident", "stream", or whichever fits the device's memory
     data.resident_dtype = "float32"  # of the features that the resident loader keeps on the device

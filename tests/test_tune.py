@@ -15,6 +15,7 @@ from spotting.runs import config as runs_config
 from spotting.runs.config_files import load_config
 from spotting.runs.layout import locate_predictions
 from spotting.runs.predictions import load_predictions
+from spotting.runs.setup import make_setup
 from spotting.scoring import windows
 from spotting.scoring.windows import Candidate
 from spotting.studies import fusion, search, search_report
@@ -114,6 +115,47 @@ def test_a_search_without_validation_split_or_with_a_bad_candidate(tiny_dataset,
     config.tune.displacement.rho = (-1.0,)
     with pytest.raises(InputError, match=r"displacement\.rho is -1"):
         search.run(config, tmp_path)
+
+
+def test_a_radius_is_tried_in_a_folder_of_its_own(tiny_dataset):
+    config = tiny_config(tiny_dataset)
+    assert "radius" not in search._name(config, "displacement")
+    config.tune.displacement.radius = (3.0,)
+    changed = search._change(config, "displacement", "radius", 3.0)
+    assert (config.anchors.displacement_radius, changed.anchors.displacement_radius) == (6, 3)
+    assert search._read_value(changed, "displacement", "radius") == 3
+    assert search._name(changed, "displacement").endswith("_radius=3")
+    assert search._name(changed, "confidence") == search._name(config, "confidence")
+
+
+def test_window_and_decay_of_each_class_are_chosen_together(tiny_dataset, tmp_path, monkeypatch):
+    config = tiny_config(tiny_dataset)
+    config.seeds = (0, 1)
+    config.postprocessing.update(nms="soft", window=(4.0,))
+    config.tune.update(window=(2.0,), decay=("linear", "gaussian"), per_class=True)
+    config.tune.pseudo_events = 0.0
+    tried = [Candidate(w, d) for d in ("linear", "gaussian") for w in (2.0, 4.0)]
+    best = [tried[3], tried[0], tried[3]]
+
+    def score(setup, candidates):
+        assert candidates == tried
+        of_classes = np.array([[float(each == one) for one in best] for each in candidates])
+        return np.stack([of_classes, of_classes / 2], axis=1)
+
+    monkeypatch.setattr(search, "_score_candidates", score)
+    rounds = []
+    search._choose_suppression(make_setup(config, tmp_path), config, rounds)
+    assert [(done.parameter, done.best) for done in rounds] == [
+        ("window_linear", 2.0),
+        ("window_gaussian", 4.0),
+    ]
+    assert config.postprocessing.window == (4.0, 2.0, 4.0)
+    assert config.postprocessing.decay == ("gaussian", "linear", "gaussian")
+    config.tune.per_class = False
+    config.postprocessing.window = (4.0,)
+    search._choose_suppression(make_setup(config, tmp_path), config, [])
+    assert config.postprocessing.window == (4.0,)
+    assert config.postprocessing.decay == ("gaussian",)
 
 
 def test_report_of_a_round():
