@@ -37,6 +37,7 @@ from spotting.scoring.figures import make_truths
 from spotting.studies import fusion
 
 _CANDIDATES = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 15.0, 20.0, 25.0, 30.0, 40.0)
+_PSEUDO_EVENTS = 30.0
 _START = {"hard": 20.0, "soft": 4.0}  # the windows of the paper and of its authors' later entry
 
 
@@ -71,7 +72,7 @@ def fuse(
     measure: str = "tight",
     candidates: Sequence[float] = _CANDIDATES,
     decays: Sequence[str] = ("linear",),
-    pseudo_events: float = 0.0,
+    pseudo_events: float = _PSEUDO_EVENTS,
 ) -> dict[str, Any]:
     """Averages runs with weights, and suppresses with windows, that suit the validation split.
 
@@ -96,6 +97,8 @@ def fuse(
         or (workdir / "checkpoints").exists()
     ):
         raise InputError(f"{workdir}: holds a trained run; choose another --workdir")
+    if pseudo_events < 0:
+        raise InputError(f"--pseudo-events is {pseudo_events:g}; it must be 0 or more")
     members = [_member(path) for path in paths]
     finest = max(members, key=lambda member: member.frame_rate)
     classes, rate = finest.dataset.classes, finest.frame_rate
@@ -296,10 +299,10 @@ def main() -> None:
     parser.add_argument(
         "--pseudo-events",
         type=float,
-        default=0.0,
+        default=_PSEUDO_EVENTS,
         metavar="N",
-        help="draws per-class choices of classes with few events towards the common one: a class's "
-        "own gain counts n / (n + N), that of all classes the rest",
+        help="with --windows=per_class: the gain of a class with n events counts n / (n + N), the "
+        "mean gain of all classes the rest (default: 30)",
     )
     flags = parser.parse_args()
     result = fuse(

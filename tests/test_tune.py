@@ -321,6 +321,8 @@ def test_fusing_two_rates_and_tuning_windows(tiny_run, second_run, tmp_path, mon
 def test_what_cannot_be_fused(tiny_run, tmp_path):
     with pytest.raises(InputError, match="not a run folder"):
         fuse.fuse([tmp_path], tmp_path / "out")
+    with pytest.raises(InputError, match="pseudo-events is -1; it must be 0 or more"):
+        fuse.fuse([tiny_run], tmp_path / "out", pseudo_events=-1)
     with pytest.raises(InputError, match="holds a trained run"):
         fuse.fuse([tiny_run], tiny_run)
     (tmp_path / "bare").mkdir()
