@@ -34,14 +34,13 @@ def compare(base: ReportedRow, others: Sequence[ReportedRow], split: str) -> lis
       split: "test" or "valid".
 
     Raises:
-      InputError: a row has no finished run, or no results for the split, or is of other data.
+      InputError: a row has no finished run, or no results for the split, or none of these games.
     """
     truth = read_truth(_of_split(_first(base), split))
     of_base = _count(base, truth, split)
     found = []
     for row in others:
-        if read_truth(_of_split(_first(row), split)).halves != truth.halves:
-            raise InputError(f"{row.path}: other matches than those of {base.path}")
+        _first(row)
         of_row = _count(row, truth, split)
         seeds = min(len(of_base), len(of_row))
         gains = {
@@ -94,6 +93,8 @@ def _count(row: ReportedRow, truth: Truth, split: str) -> list[dict[str, Counts]
         predictions = read_predictions(_of_split(run, split), WITH, truth)
         if predictions is None:
             raise InputError(f"{run.path}: its results for the {split} split are not there")
+        if not any(predictions):
+            raise InputError(f"{run.path}: no spots in the {split} games of {truth.dataset.root}")
         spots = metrics.spots_from_predictions(predictions, classes)
         found.append(
             {
