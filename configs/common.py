@@ -31,8 +31,9 @@ def get_config() -> ConfigDict:
     data.simulated = False  # play matches and write them to `root` (default: the workdir) first
     data.simulated_video = False  # as videos, whose features are then extracted
     data.train, data.valid, data.test = "train", "valid", "test"  # names of the splits
-    # Where training events are placed: by "gameTime", in whole seconds, as the official code does,
-    # or by "position", in milliseconds.
+    # Where training events are placed: by "gameTime", in whole seconds, as the official code does;
+    # by "position", in milliseconds, on the nearest frame; or "evaluation", on the last frame that
+    # is not later, where SoccerNet's evaluator has them if there are 2 frames per second.
     data.event_time = "gameTime"
     data.loader = "auto"  # "resident", "stream", or whichever fits the device's memory
     data.resident_dtype = "float32"  # of the features that the resident loader keeps on the device
@@ -60,6 +61,8 @@ def get_config() -> ConfigDict:
     config.anchors = anchors = ConfigDict()
     anchors.chunk = 112.0  # seconds
     anchors.confidence_radius = 3.0  # seconds around an event that are positive
+    # Within it: "box", all alike; or "triangle" or "gaussian", falling from the event on.
+    anchors.confidence_shape = "box"
     anchors.displacement_radius = 6.0  # seconds around an event with a displacement
     anchors.positive_share = 0.03  # of a class's confidence loss, before the network has learned
     anchors.huber_threshold = 0.5  # in units of the displacement radius
@@ -80,11 +83,16 @@ def get_config() -> ConfigDict:
     # Runs an epoch whose loss or gradient is not finite again, operation by operation, to name the
     # one that it comes from; needs memory for a second state.
     training.debug_nans = False
+    # Of a moving average of the weights, which is then what is validated, saved and predicted with;
+    # it reaches back about 1 / (1 - decay) steps. 0 for none.
+    training.average_decay = 0.0
 
     # What the paper's search tunes, for each of the two models. mixup is for confidence only.
     config.confidence = ConfigDict(
         {"learning_rate": 1e-3, "weight_decay": 2e-4, "rho": 0.0, "mixup_alpha": 0.0}
     )
+    # Whether mixup draws a chunk's partner by class, each as often, instead of a permutation.
+    config.confidence.balanced_partners = False
     config.displacement = ConfigDict({"learning_rate": 2e-3, "weight_decay": 5e-4, "rho": 0.0})
     # What to start from instead of fresh weights: a run folder, or a model of the official code
     # (SavedModel, checkpoint, .h5). "{seed}" in it stands for the seed.
@@ -99,6 +107,7 @@ def get_config() -> ConfigDict:
             "rho": (0.0, 0.1, 0.2, 0.5, 1.0, 2.0),
             "weight_decay": (0.0, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3),
             "mixup_alpha": (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0),
+            "radius": (),  # anchors.confidence_radius, in seconds
         }
     )
     tune.displacement = ConfigDict(
@@ -106,10 +115,16 @@ def get_config() -> ConfigDict:
             "learning_rate": (2e-4, 5e-4, 1e-3, 2e-3, 5e-3),
             "rho": (0.0, 0.1, 0.2, 0.5, 0.7, 1.0),
             "weight_decay": (0.0, 1e-4, 2e-4, 5e-4, 1e-3),
+            "radius": (),  # anchors.displacement_radius, in seconds
         }
     )
     tune.window = (3.0, 4.0, 6.0, 8.0, 10.0, 12.0, 15.0, 20.0, 25.0, 30.0, 40.0)  # seconds
-    tune.measure = "loose"  # average-mAP, or "tight", by which the window is chosen
+    tune.decay = ()  # of soft suppression; each is tried with each window
+    tune.measure = "loose"  # average-mAP, "tight", or "both", by which the window is chosen
+    # Whether each class gets a window and a decay of its own. The gain of a class with n events
+    # counts n / (n + pseudo_events), the mean gain of all classes the rest.
+    tune.per_class = False
+    tune.pseudo_events = 30.0
 
     config.inference = inference = ConfigDict()
     inference.border = 50.0  # seconds of a chunk's output dropped on either side
@@ -122,6 +137,8 @@ def get_config() -> ConfigDict:
     postprocessing.nms = "hard"  # or "soft", or "half_open", hard as NetVLAD++ and CALF have it
     # Seconds: the full width for hard NMS, the radius for soft. One for all, or one per class.
     postprocessing.window = (20.0,)
+    # Of soft NMS: "linear", "quadratic" or "gaussian". One for all, or one per class.
+    postprocessing.decay = ("linear",)
     postprocessing.displacement_window = 3.0  # hard, when choosing the displacement model
     postprocessing.soft_threshold = 1e-5
     postprocessing.f1_tolerance = 5.0  # seconds, at which thresholds.json is best

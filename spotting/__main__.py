@@ -21,6 +21,7 @@ COMMANDS = (
     "prepare",
     "tune",
     "fuse",
+    "compare",
     "export",
     "push",
     "import_keras",

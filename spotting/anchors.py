@@ -23,6 +23,10 @@ NO_EVENT = np.iinfo(np.int16).max
 """Offset of an anchor whose class has no event in the half (or none within int16)."""
 
 
+SHAPES = ("box", "triangle", "gaussian")
+"""How confidence targets fall off around an event; see `shape_targets`."""
+
+
 class AnchorTargets(NamedTuple):
     """What a model is trained on: targets and the loss weight of each, both [..., T, K]."""
 
@@ -92,21 +96,51 @@ def class_weights(
     )
 
 
-def encode_confidence(offsets: Array, radius: float, weights: ClassWeights) -> AnchorTargets:
-    """Confidence targets: 1 within `radius` frames of an event, else 0.
+def shape_targets(offsets: Array | np.ndarray, radius: float, shape: str) -> Array:
+    """Confidence targets, by the distance d in frames to the nearest event.
+
+    Beyond the radius they are 0; within it, both ends included, "box" is 1 (the paper), "triangle"
+    1 - d / (radius + 1), and "gaussian" exp(-2 (d / radius)^2), of which a standard deviation is
+    half the radius.
+
+    Args:
+      offsets: int16 [..., T, K], of `event_offsets`.
+      radius: in frames.
+      shape: one of `SHAPES`.
+
+    Returns:
+      float32 [..., T, K], in [0, 1]; 1 at an event.
+    """
+    near = is_near(offsets, radius).astype(jnp.float32)
+    if shape == "box":
+        return near
+    distance = jnp.abs(jnp.asarray(offsets).astype(jnp.float32))
+    if shape == "triangle":
+        return near * (1 - distance / (radius + 1))
+    if shape == "gaussian":
+        return near * jnp.exp(-2 * jnp.square(distance / radius))
+    raise ValueError(f"unknown shape {shape!r}; one of {', '.join(SHAPES)}")
+
+
+def encode_confidence(
+    offsets: Array, radius: float, weights: ClassWeights, shape: str = "box"
+) -> AnchorTargets:
+    """Confidence targets: greatest at an event, 0 farther than `radius` frames from one.
 
     Args:
       offsets: int16 [..., T, K], of `event_offsets`.
       radius: in frames (3 s in the paper).
       weights: of `class_weights`.
+      shape: of `shape_targets`; "box" in the paper.
 
     Returns:
-      Targets and loss weights, float32 [..., T, K].
+      Targets and loss weights, float32 [..., T, K]. An anchor of target y is y parts positive and
+      1 - y parts negative, so its weight lies between the two.
     """
-    near = is_near(offsets, radius)
-    return AnchorTargets(
-        near.astype(jnp.float32), jnp.where(near, weights.positive, weights.negative)
-    )
+    targets = shape_targets(offsets, radius, shape)
+    if shape == "box":
+        return AnchorTargets(targets, jnp.where(targets > 0, weights.positive, weights.negative))
+    return AnchorTargets(targets, targets * weights.positive + (1 - targets) * weights.negative)
 
 
 def encode_displacement(offsets: Array, radius: float, weights: ClassWeights) -> AnchorTargets:

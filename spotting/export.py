@@ -296,6 +296,7 @@ def signature(run: "TrainedRun", exported: Any, spotter: "Spotter") -> dict[str,
             "kind": suppression.kind,
             "windows": list(suppression.windows),
             "soft_threshold": suppression.threshold,
+            "decays": list(suppression.decays),
         },
         "thresholds": dict(spotter.thresholds) if spotter.thresholds else None,
     }

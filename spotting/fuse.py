@@ -5,8 +5,8 @@ Example, the average of two feature sets with soft suppression:
     python -m spotting.fuse runs/combination runs/resnet_pca --workdir=runs/fused --nms=soft
 
 It works on what the runs predicted for the validation and test splits (predictions/*.npz), so it
-needs no model and no features. One run alone has its windows tuned. The result is a run folder that
-evaluate, report and fuse take. Runs of different frame rates meet at the finer one.
+needs no model and no features. One run alone has its suppression tuned. The result is a run folder
+that evaluate, report and fuse take. Runs of different frame rates meet at the finer one.
 """
 
 from collections.abc import Sequence
@@ -24,6 +24,7 @@ from spotting.base.text_table import text_table
 from spotting.data.annotations import read_events
 from spotting.data.dataset import Dataset, describe_dataset
 from spotting.data.halves import Half
+from spotting.inference.nms import DECAYS
 from spotting.inference.postprocessing import Suppression
 from spotting.reporting.runs import find_data_root
 from spotting.runs import results
@@ -36,6 +37,7 @@ from spotting.scoring.figures import make_truths
 from spotting.studies import fusion
 
 _CANDIDATES = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 15.0, 20.0, 25.0, 30.0, 40.0)
+_PSEUDO_EVENTS = 30.0
 _START = {"hard": 20.0, "soft": 4.0}  # the windows of the paper and of its authors' later entry
 
 
@@ -69,6 +71,8 @@ def fuse(
     tuning: str = "common",
     measure: str = "tight",
     candidates: Sequence[float] = _CANDIDATES,
+    decays: Sequence[str] = ("linear",),
+    pseudo_events: float = _PSEUDO_EVENTS,
 ) -> dict[str, Any]:
     """Averages runs with weights, and suppresses with windows, that suit the validation split.
 
@@ -77,8 +81,10 @@ def fuse(
       workdir: gets config.json, metrics.json, thresholds.json, results and predictions.
       nms: "hard" or "soft".
       tuning: of windows: "common" to all classes, "per_class", or "keep" the usual one.
-      measure: average-mAP that decides, "loose" or "tight".
+      measure: average-mAP that decides, "loose", "tight" or "both".
       candidates: windows in seconds.
+      decays: of soft suppression, each tried with each window.
+      pseudo_events: see `windows.choose_per_class`.
 
     Returns:
       What metrics.json holds.
@@ -91,6 +97,8 @@ def fuse(
         or (workdir / "checkpoints").exists()
     ):
         raise InputError(f"{workdir}: holds a trained run; choose another --workdir")
+    if pseudo_events < 0:
+        raise InputError(f"--pseudo-events is {pseudo_events:g}; it must be 0 or more")
     members = [_member(path) for path in paths]
     finest = max(members, key=lambda member: member.frame_rate)
     classes, rate = finest.dataset.classes, finest.frame_rate
@@ -118,16 +126,18 @@ def fuse(
     weights = fusion.find_weights(
         valid.logits, lambda logits: score(logits, valid.displacement[leader])
     )
-    chosen = start.windows
+    suppression = start
     if tuning != "keep":
         averaged = [fusion.confidences(half) for half in fusion.average(valid.logits, weights)]
-        scores = windows.score_windows(
-            averaged, valid.displacement[leader], truth, rate, nms, candidates, measure
+        tried = windows.list_candidates(nms, candidates, decays)
+        scores = windows.score_candidates(
+            averaged, valid.displacement[leader], truth, rate, nms, tried, measure
         )
-        one_for_all = (windows.choose_common(scores, candidates),)
-        per_class = windows.choose_per_class(scores, candidates)
-        chosen = one_for_all if tuning == "common" else per_class
-    suppression = Suppression(nms, chosen)
+        chosen: Sequence[windows.Candidate] = [windows.choose_common(scores, tried)]
+        if tuning == "per_class":
+            events = windows.count_events(truth, len(classes))
+            chosen = windows.choose_per_class(scores, tried, events, pseudo_events)
+        suppression = windows.make_suppression(nms, chosen)
 
     # Each run as it is, its own suppression included, is a candidate, too.
     own = [read_suppression(member.config, len(classes)) for member in members]
@@ -151,6 +161,7 @@ def fuse(
         nms=suppression.kind,
         window=suppression.windows,
         soft_threshold=suppression.threshold,
+        decay=suppression.decays,
     )
     config.paper_row = ""
     config.fusion = {
@@ -250,7 +261,8 @@ def _table(paths: Sequence[Path], workdir: Path, result: dict[str, Any]) -> str:
     lines = [text_table(rows, ("average-mAP", "weight", *titles))]
     chosen = config.postprocessing
     seconds = ", ".join(f"{window:g}" for window in chosen.window)
-    lines.append(f"{chosen.nms} suppression, window {seconds} s")
+    shape = f", {', '.join(chosen.decay)} decay" if chosen.nms == "soft" else ""
+    lines.append(f"{chosen.nms} suppression, window {seconds} s{shape}")
     lines.append(f"displacement of {config.fusion.displacement}")
     return "\n".join(lines)
 
@@ -269,9 +281,9 @@ def main() -> None:
     )
     parser.add_argument(
         "--measure",
-        choices=("loose", "tight"),
+        choices=tuple(windows.MEASURES),
         default="tight",
-        help="average-mAP that decides",
+        help="average-mAP that decides; both: the mean of the two",
     )
     parser.add_argument(
         "--candidates",
@@ -281,9 +293,31 @@ def main() -> None:
         metavar="SECONDS",
         help="windows to try",
     )
+    parser.add_argument(
+        "--decays",
+        choices=DECAYS,
+        nargs="+",
+        default=("linear",),
+        help="decays to try, with --nms=soft",
+    )
+    parser.add_argument(
+        "--pseudo-events",
+        type=float,
+        default=_PSEUDO_EVENTS,
+        metavar="N",
+        help="with --windows=per_class: the gain of a class with n events counts n / (n + N), the "
+        "mean gain of all classes the rest (default: 30)",
+    )
     flags = parser.parse_args()
     result = fuse(
-        flags.runs, flags.workdir, flags.nms, flags.windows, flags.measure, flags.candidates
+        flags.runs,
+        flags.workdir,
+        flags.nms,
+        flags.windows,
+        flags.measure,
+        flags.candidates,
+        flags.decays,
+        flags.pseudo_events,
     )
     print(_table(flags.runs, flags.workdir, result))
 

@@ -124,7 +124,9 @@ class Spotter:
         run = load_run(workdir)
         values = run.config.postprocessing
         kind = nms or values.nms
-        windows = tuple(values.window) if kind == values.nms else (_WINDOWS.get(kind, 0.0),)
+        is_own = kind == values.nms
+        windows = tuple(values.window) if is_own else (_WINDOWS.get(kind, 0.0),)
+        decays = tuple(values.decay) if is_own else ("linear",)
         if window is not None:
             windows = tuple(map(float, window if isinstance(window, Iterable) else (window,)))
         if len(windows) not in (1, len(run.dataset.classes)):
@@ -132,7 +134,7 @@ class Spotter:
                 f"{len(windows)} NMS windows for the {len(run.dataset.classes)} classes of "
                 f"{workdir}; give one, or one for each"
             )
-        return cls(run, Suppression(kind, windows, values.soft_threshold))
+        return cls(run, Suppression(kind, windows, values.soft_threshold, decays))
 
     def spot(self, features: ArrayLike, threshold: float | Literal["auto"] = 0.0) -> list[Spot]:
         """Spots the actions of one half.

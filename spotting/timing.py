@@ -13,6 +13,15 @@ def event_frame(seconds: float, frame_rate: float, num_frames: int) -> int:
     return min(round(frame_rate * seconds), num_frames - 1)
 
 
+def frame_at(seconds: float, frame_rate: float, num_frames: int) -> int:
+    """Frame that began last at `seconds`, clamped to the half's last frame.
+
+    At 2 frames per second this is where SoccerNet's evaluator places a truth, `evaluation_frame`.
+    """
+    # Whole milliseconds, as files hold them: 0.29 s * 100 would otherwise begin frame 28.
+    return min(math.floor(round(1000 * seconds) * frame_rate / 1000), num_frames - 1)
+
+
 def frames(seconds: float, frame_rate: float) -> float:
     """A duration in frames, not rounded: radii may fall between frames."""
     return seconds * frame_rate

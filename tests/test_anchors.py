@@ -64,6 +64,31 @@ def test_a_chunk_knows_the_event_just_outside():
     np.testing.assert_array_equal(displacement.weights[:, 0], [0, 0, 0, 0, 3, 3, 3, 3])
 
 
+@settings(deadline=None)
+@given(labels, st.sampled_from(anchors.SHAPES), st.sampled_from([0.5, 3.0, 6.5]))
+def test_shaped_targets_are_greatest_at_an_event_and_end_at_the_radius(labels, shape, radius):
+    offsets = anchors.event_offsets(labels)
+    targets = np.asarray(anchors.shape_targets(offsets, radius, shape))
+    distance = np.abs(offsets.astype(int))
+    np.testing.assert_array_equal(targets == 1, distance == 0 if shape != "box" else targets > 0)
+    np.testing.assert_array_equal(targets > 0, distance <= radius)
+    order = np.argsort(distance, axis=None)
+    assert np.all(np.diff(targets.ravel()[order]) <= 0)  # never greater farther off
+
+
+@settings(deadline=None)
+@given(labels, st.sampled_from(anchors.SHAPES))
+def test_weights_of_a_target_lie_between_those_of_its_parts(labels, shape):
+    offsets, weights = anchors.event_offsets(labels), anchors.ClassWeights(8.0, 2.0)
+    plain = anchors.encode_confidence(offsets, 3.0, weights, shape)
+    np.testing.assert_allclose(plain.weights, 2 + 6 * np.asarray(plain.targets), rtol=1e-6)
+
+
+def test_unknown_shape():
+    with pytest.raises(ValueError, match="unknown shape 'cone'; one of box, triangle, gaussian"):
+        anchors.shape_targets(np.zeros((3, 1), np.int16), 1.0, "cone")
+
+
 @pytest.mark.parametrize(("radius", "count"), [(0.5, 1), (1, 3), (2.5, 5), (3, 7)])
 def test_radii_may_fall_between_frames(radius, count):
     labels = np.zeros((21, 1), np.uint8)

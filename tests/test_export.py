@@ -27,12 +27,13 @@ def exported(tiny_run, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def other(tiny_dataset, tmp_path_factory):
-    """A run on resampled, normalised features, with soft suppression of a window for each class."""
+    """A run on resampled, normalised features, with soft suppression of its own for each class."""
     config = tiny_config(tiny_dataset)
     config.data.update(resample=4.0, normalize="standard")
     config.data.prepared_dir = str(tmp_path_factory.mktemp("prepared"))
     config.training.epochs = 1
-    config.postprocessing.update(nms="soft", window=(2.0, 4.5, 3.0))
+    decays = ("linear", "gaussian", "quadratic")
+    config.postprocessing.update(nms="soft", window=(2.0, 4.5, 3.0), decay=decays)
     workdir = tmp_path_factory.mktemp("other") / "run"
     experiment.run(config, workdir)
     return workdir
@@ -77,7 +78,8 @@ def test_signature(exported, tiny_run):
         "normalization": "none",
     }
     assert signature["chunks"] == {"frames": T, "border": 6, "overlap": 12, "padding": 0.0}
-    assert signature["suppression"] == {"kind": "hard", "windows": [20.0], "soft_threshold": 1e-5}
+    suppression = {"kind": "hard", "windows": [20.0], "soft_threshold": 1e-5, "decays": ["linear"]}
+    assert signature["suppression"] == suppression
     assert signature["thresholds"] == json.loads((tiny_run / "thresholds.json").read_text())
     assert (exported / "spots.py").read_text() == Path(spots.__file__).read_text()
 

@@ -110,9 +110,9 @@ def test_thresholds_part_right_from_wrong(halves, predictions, tmp_path):
 def test_windows_are_chosen_by_class(halves, predictions):
     truth = figures.make_truths(halves, CLASSES)
     # The two fouls of the last half are 20 s apart: 50 s loses one of them.
-    candidates = (50.0, 6.0)
-    scores = windows.score_windows(*predictions, truth, RATE, "hard", candidates, "tight")
+    candidates = windows.list_candidates("hard", (50.0, 6.0), ("linear",))
+    scores = windows.score_candidates(*predictions, truth, RATE, "hard", candidates, "tight")
     assert scores.shape == (2, 2)
     assert scores[1, 1] > scores[0, 1]
-    assert windows.choose_common(scores, candidates) == 6.0
-    assert windows.choose_per_class(scores, candidates)[1] == 6.0
+    assert windows.choose_common(scores, candidates).window == 6.0
+    assert windows.choose_per_class(scores, candidates)[1].window == 6.0

@@ -19,6 +19,7 @@ SUPPRESSIONS = [
     Suppression("hard", (4.0, 6.0, 9.0)),
     Suppression("half_open", (7.0,)),
     Suppression("soft", (2.5,), 1e-3),
+    Suppression("soft", (2.5, 4.0, 2.5), 1e-3, ("quadratic", "linear", "gaussian")),
 ]
 
 
@@ -109,7 +110,7 @@ def test_a_spot_is_given_within_the_delay(suppression, delay):
     assert sorted(again) == sorted(found)
     as_map(found, 150)  # none twice
     if suppression.kind == "hard":
-        for label, window in enumerate(settings.windows):
+        for label, (window, _) in enumerate(settings.windows):
             frames = sorted(spot.frame for spot in found if spot.label == label)
             radius = timing.hard_nms_radius(window, 2.0)
             assert min(np.diff(frames), default=radius + 1) > radius
@@ -133,6 +134,9 @@ def test_settle_is_nms():
     np.testing.assert_array_equal(hard.T, hard_nms(scores.T, 6))
     soft, _ = live.settle(scores, settings(suppression=SUPPRESSIONS[3]), is_open=False)
     np.testing.assert_array_equal(soft.T, soft_nms(scores.T, 5.0, 1e-3))
+    shaped, _ = live.settle(scores, settings(suppression=SUPPRESSIONS[4]), is_open=False)
+    expected = soft_nms(scores.T[:1], 5.0, 1e-3, "quadratic")
+    np.testing.assert_array_equal(shaped.T[:1], expected)
 
 
 def test_a_chain_waits_for_its_end():

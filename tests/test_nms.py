@@ -15,6 +15,10 @@ free = st.floats(0, 1, width=32, allow_subnormal=False)
 scores = arrays.arrays(np.float32, (2, N), elements=st.one_of(tied, free))
 
 
+def _gaussian(x):
+    return 1 - np.exp(-0.5 * (x / (1 / 3)) ** 2)
+
+
 def greedy_hard(scores, radius):
     remaining, kept = scores.copy(), np.full_like(scores, nms.NO_SPOT)
     while remaining.max() >= 0:
@@ -24,14 +28,14 @@ def greedy_hard(scores, radius):
     return kept
 
 
-def greedy_soft(scores, radius, threshold):
+def greedy_soft(scores, radius, threshold, decay=lambda x: x):
     remaining, kept = scores.copy(), np.full_like(scores, nms.NO_SPOT)
     while remaining.max() >= threshold:
         best = remaining.argmax()
         kept[best], remaining[best] = remaining[best], nms.NO_SPOT
         for t, score in enumerate(remaining):
             if abs(t - best) <= radius and score >= 0:
-                remaining[t] = score * scores.dtype.type(abs(t - best) / radius)
+                remaining[t] = score * scores.dtype.type(decay(abs(t - best) / radius))
     return kept
 
 
@@ -47,6 +51,28 @@ def test_hard_nms_is_the_greedy_loop(scores, radius):
 def test_soft_nms_is_the_greedy_loop(scores, radius):
     expected = [greedy_soft(row, radius, np.float32(1e-5)) for row in scores]
     np.testing.assert_array_equal(nms.soft_nms(scores, radius), expected)
+
+
+@settings(deadline=None)
+@given(scores, st.sampled_from([("quadratic", lambda x: x**2), ("gaussian", _gaussian)]))
+def test_other_decays_are_the_greedy_loop_too(scores, named):
+    name, decay = named
+    expected = [greedy_soft(row, 2.5, np.float32(1e-5), decay) for row in scores]
+    np.testing.assert_array_equal(nms.soft_nms(scores, 2.5, decay=name), expected)
+
+
+@given(st.floats(0.1, 50), st.sampled_from(nms.DECAYS))
+def test_soft_suppression_lowers_the_more_the_nearer(radius, decay):
+    factors = nms.soft_factors(radius, decay)
+    assert len(factors) == int(radius) + 1
+    assert factors[0] == 0
+    assert np.all(np.diff(factors) > 0)
+    assert np.all(factors <= 1)
+
+
+def test_unknown_decay():
+    with pytest.raises(ValueError, match="unknown decay 'cubic'; one of linear, quadratic"):
+        nms.soft_factors(2.0, "cubic")
 
 
 def test_hard_nms_of_a_long_half():

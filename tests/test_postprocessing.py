@@ -41,6 +41,14 @@ def test_soft_suppression_decays():
     assert scores[44, 0] == np.float32(0.4)  # 4 of 8 frames away
 
 
+def test_a_decay_for_each_class():
+    confidence = np.zeros((100, 2), np.float32)
+    confidence[[40, 44]] = [[0.9], [0.8]]
+    decays = ("linear", "quadratic")
+    scores = score_map(confidence, None, 2.0, Suppression("soft", (4.0,), decays=decays))
+    np.testing.assert_array_equal(scores[44], np.float32([0.4, 0.2]))  # 4 of 8 frames away
+
+
 def test_unfit_settings():
     with pytest.raises(InputError, match="'hard', 'half_open' or 'soft'"):
         Suppression("medium")
@@ -48,3 +56,7 @@ def test_unfit_settings():
         Suppression("hard", (0.0,))
     with pytest.raises(InputError, match="3 values for 2 classes"):
         score_map(_one_peak(1), None, 2.0, Suppression("hard", (1.0, 2.0, 3.0)))
+    with pytest.raises(InputError, match="decay is cubic; each is one of linear"):
+        Suppression("soft", decays=("cubic",))
+    with pytest.raises(InputError, match="decay has 3 values for 2 classes"):
+        score_map(_one_peak(1), None, 2.0, Suppression("soft", decays=("linear",) * 3))

@@ -9,7 +9,12 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import (
+    best_combination,
+    best_matches,
+    best_resnet_pca,
+    best_study,
     common,
+    matches,
     table1,
     te_base_resnet_pca,
     te_small_resnet_pca,
@@ -79,6 +84,13 @@ def test_unknown_ablation():
         ("inference.border", math.inf, "finite"),
         ("confidence.mixup_alpha", math.inf, "finite"),
         ("training.adam_b1", 1.0, "less than 1"),
+        ("training.average_decay", 1.0, "less than 1"),
+        ("anchors.confidence_shape", "cone", "one of box, triangle, gaussian"),
+        ("data.event_time", "position_ms", "one of gameTime, position, evaluation"),
+        ("postprocessing.decay", ("cubic",), "of linear, quadratic, gaussian"),
+        ("postprocessing.decay", (), "one or more"),
+        ("tune.decay", ("cubic",), "of linear, quadratic, gaussian"),
+        ("tune.pseudo_events", -1.0, "0 or more"),
         ("data.resample", 1e9, "1000 or less"),
         ("data.stream_parts", 3, "a divisor of training.batch_size"),
     ],
@@ -193,11 +205,9 @@ def test_a_run_folder_of_the_version_before_is_the_same_run(tmp_path):
     values = json.loads((tmp_path / "config.json").read_text())
     for trunk in ("unet", "transformer"):
         values["model"] |= values["model"].pop(trunk)
-    for group, name in (
-        *(("data", "event_time"), ("data", "stream_parts"), ("logging", "profile")),
-        *(("model", "attention"), ("model", "precision")),
-    ):
-        del values[group][name]
+    for name in runs_config._LATER_FIELDS:
+        group, _, leaf = name.rpartition(".")
+        del (values[group] if group else values)[leaf]
     (tmp_path / "config.json").write_text(json.dumps(values))
     loaded = runs_config.load_config(tmp_path)
     assert loaded.model.unet.levels == 5
@@ -247,3 +257,30 @@ def test_a_trunk_of_ones_own(monkeypatch):
     config.model.doubling.width = 0
     with pytest.raises(InputError, match=r"model\.doubling\.width is 0"):
         runs_config.check_config(config)
+
+
+@pytest.mark.parametrize("module", [best_matches, best_resnet_pca, best_combination])
+def test_the_best_configs_change_what_was_kept_alone(module):
+    config = module.get_config()
+    runs_config.check_config(config)
+    base = {
+        best_matches: matches,
+        best_resnet_pca: unet_resnet_pca,
+        best_combination: unet_combination,
+    }[module]
+    changed = runs_config.flatten(config.to_dict()).items()
+    usual = runs_config.flatten(base.get_config().to_dict())
+    kept = {"data.event_time", "postprocessing.nms", "postprocessing.window"}
+    kept |= {"postprocessing.decay", "paper_row", "training.epochs"}
+    assert {name for name, value in changed if usual[name] != value} <= kept
+
+
+@pytest.mark.parametrize("row", best_study.IDEAS)
+def test_a_row_of_the_best_study_changes_one_field(row):
+    config, base = (best_study.get_config(each) for each in (row, "base"))
+    runs_config.check_config(config)
+    usual = runs_config.flatten(base.to_dict())
+    changed = [n for n, v in runs_config.flatten(config.to_dict()).items() if usual[n] != v]
+    assert len(changed) == 1
+    with pytest.raises(ValueError, match="unknown row 'other'"):
+        best_study.get_config("other")

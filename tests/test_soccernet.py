@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from spotting import timing
 from spotting.base.errors import InputError
 from spotting.data import checks
 from spotting.data import dataset as description
@@ -256,6 +257,7 @@ def test_label_matrix_is_the_official_code_s(frame_rate, number, expected):
     [
         ("gameTime", {(4, 0), (6, 1), (8, 2), (9, 2)}),
         ("position", {(4, 0), (5, 0), (8, 1), (9, 2)}),
+        ("evaluation", {(4, 0), (8, 1), (8, 2), (9, 2)}),
     ],
 )
 def test_label_matrix_goes_by_either_time(source, frames):
@@ -270,6 +272,14 @@ def test_label_matrix_goes_by_either_time(source, frames):
     matrix, clamped = soccernet.make_label_matrix(half, CLASSES, 2.0, source)
     assert {(frame, k) for frame, k in np.argwhere(matrix).tolist()} == frames
     assert clamped == 1
+
+
+@pytest.mark.parametrize("milliseconds", [0, 1, 499, 500, 999, 290, 1001, 754123, 2699999])
+def test_an_event_can_be_placed_where_the_evaluator_has_it(milliseconds):
+    frame = timing.frame_at(milliseconds / 1000, 2.0, 10_000)
+    assert frame == timing.evaluation_frame(milliseconds)
+    assert timing.frame_at(milliseconds / 1000, 1000.0, 10_000_000) == milliseconds
+    assert timing.frame_at(milliseconds / 1000, 2.0, 1) == 0
 
 
 # Odd labels: counted, told once, and no obstacle

@@ -2,9 +2,12 @@ import csv
 import json
 import shutil
 
+import hypothesis.extra.numpy as arrays
 import numpy as np
 import pytest
 from helpers import tiny_config
+from hypothesis import given
+from hypothesis import strategies as st
 
 from spotting import experiment, fuse
 from spotting.base.errors import InputError
@@ -12,7 +15,9 @@ from spotting.runs import config as runs_config
 from spotting.runs.config_files import load_config
 from spotting.runs.layout import locate_predictions
 from spotting.runs.predictions import load_predictions
+from spotting.runs.setup import make_setup
 from spotting.scoring import windows
+from spotting.scoring.windows import Candidate
 from spotting.studies import fusion, search, search_report
 from spotting.studies.search_report import Round
 from spotting.training import loop as fit
@@ -112,6 +117,47 @@ def test_a_search_without_validation_split_or_with_a_bad_candidate(tiny_dataset,
         search.run(config, tmp_path)
 
 
+def test_a_radius_is_tried_in_a_folder_of_its_own(tiny_dataset):
+    config = tiny_config(tiny_dataset)
+    assert "radius" not in search._name(config, "displacement")
+    config.tune.displacement.radius = (3.0,)
+    changed = search._change(config, "displacement", "radius", 3.0)
+    assert (config.anchors.displacement_radius, changed.anchors.displacement_radius) == (6, 3)
+    assert search._read_value(changed, "displacement", "radius") == 3
+    assert search._name(changed, "displacement").endswith("_radius=3")
+    assert search._name(changed, "confidence") == search._name(config, "confidence")
+
+
+def test_window_and_decay_of_each_class_are_chosen_together(tiny_dataset, tmp_path, monkeypatch):
+    config = tiny_config(tiny_dataset)
+    config.seeds = (0, 1)
+    config.postprocessing.update(nms="soft", window=(4.0,))
+    config.tune.update(window=(2.0,), decay=("linear", "gaussian"), per_class=True)
+    config.tune.pseudo_events = 0.0
+    tried = [Candidate(w, d) for d in ("linear", "gaussian") for w in (2.0, 4.0)]
+    best = [tried[3], tried[0], tried[3]]
+
+    def score(setup, candidates):
+        assert candidates == tried
+        of_classes = np.array([[float(each == one) for one in best] for each in candidates])
+        return np.stack([of_classes, of_classes / 2], axis=1)
+
+    monkeypatch.setattr(search, "_score_candidates", score)
+    rounds = []
+    search._choose_suppression(make_setup(config, tmp_path), config, rounds)
+    assert [(done.parameter, done.best) for done in rounds] == [
+        ("window_linear", 2.0),
+        ("window_gaussian", 4.0),
+    ]
+    assert config.postprocessing.window == (4.0, 2.0, 4.0)
+    assert config.postprocessing.decay == ("gaussian", "linear", "gaussian")
+    config.tune.per_class = False
+    config.postprocessing.window = (4.0,)
+    search._choose_suppression(make_setup(config, tmp_path), config, [])
+    assert config.postprocessing.window == (4.0,)
+    assert config.postprocessing.decay == ("gaussian",)
+
+
 def test_report_of_a_round():
     scores = np.array([[0.5, 0.6], [np.nan, 0.9], [0.7, 0.7]])
     done = Round("confidence", "mixup_alpha", "loose average-mAP", [0.0, 0.5, 2.0], (0, 1), scores)
@@ -142,9 +188,35 @@ def test_the_best_at_an_end_of_the_list_is_pointed_out(values, best, is_open):
 
 def test_windows_per_class():
     scores = np.array([[0.5, 0.1, 0.0], [0.4, 0.9, 0.0], [0.7, 0.3, 0.0]])
-    candidates = (5.0, 10.0, 20.0)
-    assert windows.choose_common(scores, candidates) == 10.0
-    assert windows.choose_per_class(scores, candidates) == (20.0, 10.0, 10.0)
+    tried = [Candidate(window) for window in (5.0, 10.0, 20.0)]
+    assert windows.choose_common(scores, tried) == tried[1]
+    assert windows.choose_per_class(scores, tried) == (tried[2], tried[1], tried[1])
+    # 20 s cost the second class more than the first gains: on few events it stays with the rest.
+    few, many = np.array([2, 50, 0]), np.array([500, 50, 0])
+    assert windows.choose_per_class(scores, tried, few, 30.0) == (tried[1],) * 3
+    assert windows.choose_per_class(scores, tried, many, 30.0) == (tried[2], tried[1], tried[1])
+
+
+@given(
+    arrays.arrays(np.float64, (4, 3), elements=st.integers(0, 5).map(float)),
+    st.lists(st.integers(0, 100), min_size=3, max_size=3),
+    st.sampled_from([0.0, 1.0, 30.0]),
+)
+def test_no_class_is_given_what_suits_it_less_than_the_common_choice(scores, events, pseudo):
+    tried = windows.list_candidates("soft", (1.0, 2.0), ("linear", "gaussian"))
+    common = tried.index(windows.choose_common(scores, tried))
+    chosen = windows.choose_per_class(scores, tried, np.array(events), pseudo)
+    own = scores[[tried.index(each) for each in chosen], range(3)]
+    assert np.all(own >= scores[common])
+
+
+def test_candidates():
+    pair = windows.list_candidates("hard", (3.0, 20.0), ("linear", "gaussian"))
+    assert pair == [Candidate(3.0), Candidate(20.0)]
+    per_class = [Candidate(3.0), Candidate(4.0, "gaussian")]
+    suppression = windows.make_suppression("soft", per_class, 1e-4)
+    assert [suppression.of_class(k) for k in range(2)] == per_class
+    assert windows.make_suppression("soft", [Candidate(4.0)]).decays == ("linear",)
 
 
 def test_predictions_at_a_finer_rate():
@@ -221,6 +293,7 @@ def test_fusing_two_rates_and_tuning_windows(tiny_run, second_run, tmp_path, mon
     output = tmp_path / "fused"
     arguments = ["fuse", str(second_run), str(tiny_run), f"--workdir={output}", "--nms=soft"]
     arguments += ["--windows=per_class", "--measure=loose", "--candidates", "2", "4", "8"]
+    arguments += ["--decays", "linear", "quadratic", "--pseudo-events=5"]
     monkeypatch.setattr("sys.argv", arguments)
     fuse.main()
     printed = capsys.readouterr().out
@@ -228,6 +301,7 @@ def test_fusing_two_rates_and_tuning_windows(tiny_run, second_run, tmp_path, mon
     assert config.postprocessing.nms == "soft"
     assert len(config.postprocessing.window) == 3
     assert set(config.postprocessing.window) <= {2, 4, 8}
+    assert set(config.postprocessing.decay) <= {"linear", "quadratic"}
     assert sum(config.fusion.weights) == pytest.approx(1)
     assert config.data.resample == 0  # it is of the finer run
     fine, fused = (load_predictions(run, "test") for run in (tiny_run, output))
@@ -247,6 +321,8 @@ def test_fusing_two_rates_and_tuning_windows(tiny_run, second_run, tmp_path, mon
 def test_what_cannot_be_fused(tiny_run, tmp_path):
     with pytest.raises(InputError, match="not a run folder"):
         fuse.fuse([tmp_path], tmp_path / "out")
+    with pytest.raises(InputError, match="pseudo-events is -1; it must be 0 or more"):
+        fuse.fuse([tiny_run], tmp_path / "out", pseudo_events=-1)
     with pytest.raises(InputError, match="holds a trained run"):
         fuse.fuse([tiny_run], tiny_run)
     (tmp_path / "bare").mkdir()

@@ -37,7 +37,7 @@ from spotting.data.dataset import (
 )
 from spotting.data.feature_statistics import map_threads
 
-TimeSource = Literal["gameTime", "position"]
+TimeSource = Literal["gameTime", "position", "evaluation"]
 
 
 @dataclass(frozen=True)
@@ -280,20 +280,22 @@ def make_label_matrix(
       half: its events are of these classes.
       classes: the K classes, in the order of the columns.
       frame_rate: of the half's features, in frames per second.
-      source: which time to go by, the whole seconds of `gameTime` (yahoo/spivak) or the
-        milliseconds of `position`.
+      source: what to go by: "gameTime", its whole seconds (yahoo/spivak); "position", its
+        milliseconds, to the nearest frame; or "evaluation", its milliseconds, to the frame that
+        began last, where SoccerNet's evaluator places the event.
 
     Returns:
       uint8 [N, K], 1 at each event's frame, which several events may share; and the number of
       events that fell beyond the last frame and were moved there.
     """
+    place = timing.frame_at if source == "evaluation" else timing.event_frame
     matrix = np.zeros((half.num_frames, len(classes)), np.uint8)
     clamped = 0
     for event in half.events:
         seconds = event.game_time if source == "gameTime" else event.position
-        frame = timing.event_frame(seconds, frame_rate, half.num_frames)
+        frame = place(seconds, frame_rate, half.num_frames)
         # In a half of one frame more, an event beyond the end would fall later.
-        clamped += frame < timing.event_frame(seconds, frame_rate, half.num_frames + 1)
+        clamped += frame < place(seconds, frame_rate, half.num_frames + 1)
         matrix[frame, classes.index(event.label)] = 1
     return matrix, clamped
 

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from spotting import timing
-from spotting.inference.nms import NO_SPOT
+from spotting.inference.nms import NO_SPOT, soft_factors
 from spotting.inference.postprocessing import Suppression
 
 ChunkModel = Callable[[np.ndarray], np.ndarray]
@@ -64,13 +64,12 @@ class LiveSettings:
     @property
     def reach(self) -> int:
         """Frames within which one score may have a say in what becomes of another."""
-        return max(_Window(self.suppression, w, self.frame_rate).look for w in self.windows)
+        return max(_Window(self.suppression, *w, self.frame_rate).look for w in self.windows)
 
     @property
-    def windows(self) -> tuple[float, ...]:
-        """The suppression's window of each class, in seconds."""
-        windows = self.suppression.windows
-        return windows if len(windows) > 1 else windows * len(self.floor)
+    def windows(self) -> tuple[tuple[float, str], ...]:
+        """The suppression's window of each class, in seconds, and its decay."""
+        return tuple(self.suppression.of_class(label) for label in range(len(self.floor)))
 
     @property
     def exact_delay(self) -> int:
@@ -87,14 +86,14 @@ class LiveSettings:
 class _Window:
     """The reach of a suppression, in frames."""
 
-    def __init__(self, suppression: Suppression, window: float, frame_rate: float):
+    def __init__(self, suppression: Suppression, window: float, decay: str, frame_rate: float):
         self.soft = suppression.kind == "soft"
         self.least = suppression.threshold if self.soft else 0.0
-        self.radius = timing.soft_nms_radius(window, frame_rate)
+        self._factors = soft_factors(timing.soft_nms_radius(window, frame_rate), decay)
         if suppression.kind == "half_open":
             self.before, self.after = timing.half_open_reach(window, frame_rate)
         elif self.soft:
-            self.before = self.after = math.floor(self.radius)
+            self.before = self.after = len(self._factors) - 1
         else:
             self.before = self.after = timing.hard_nms_radius(window, frame_rate)
         # As in `nms`: of two scores that act on one frame, the greater is taken a round earlier.
@@ -104,8 +103,9 @@ class _Window:
         """What scores that distance (frames, later positive) from a spot are multiplied by."""
         if not self.soft:
             return ((distance < -self.before) | (distance > self.after)).astype(np.float32)
-        near = np.abs(distance)
-        return np.where(near <= self.before, near / self.radius, 1.0).astype(np.float32)
+        return np.append(self._factors, 1.0)[np.minimum(np.abs(distance), self.before + 1)].astype(
+            np.float32
+        )
 
 
 def settle(
@@ -124,8 +124,8 @@ def settle(
     """
     kept, remaining = np.full_like(scores, NO_SPOT), scores.copy()
     for window in sorted(set(settings.windows)):
-        columns = np.flatnonzero(np.asarray(settings.windows) == window)
-        reach = _Window(settings.suppression, window, settings.frame_rate)
+        columns = [label for label, each in enumerate(settings.windows) if each == window]
+        reach = _Window(settings.suppression, *window, settings.frame_rate)
         part, taken = remaining[:, columns], kept[:, columns]
         while True:
             peak = _find_peaks(part, reach.look, is_open) & (part >= reach.least)
@@ -290,7 +290,7 @@ class LiveSpotter:
         scores = np.where(scores >= settings.floor, scores, np.float32(NO_SPOT))
         for spot in self._spots:
             window = _Window(
-                settings.suppression, settings.windows[spot.label], settings.frame_rate
+                settings.suppression, *settings.windows[spot.label], settings.frame_rate
             )
             _act(scores[:, spot.label], spot.frame - self._start, window)
         kept, _ = settle(scores, settings, is_open=False)

@@ -20,6 +20,8 @@ import numpy as np
 from spotting.notation import Array
 
 NO_SPOT = -1.0
+DECAYS = ("linear", "quadratic", "gaussian")
+"""How soft suppression lowers the scores near a kept one; see `soft_factors`."""
 
 
 @functools.partial(jax.jit, static_argnames=("radius", "after", "threshold"))
@@ -54,22 +56,46 @@ def hard_nms(scores: Array, radius: int, after: int | None = None, threshold: fl
     return jax.lax.while_loop(some_remain, one_round, (scores, nothing))[1]
 
 
-@functools.partial(jax.jit, static_argnames=("radius", "threshold"))
-def soft_nms(scores: Array, radius: float, threshold: float = 1e-5) -> Array:
-    """Decays the scores near a kept one in proportion to their distance, instead of removing them.
+def soft_factors(radius: float, decay: str) -> np.ndarray:
+    """What soft suppression multiplies scores with at distances of 0, 1, ... frames.
 
-    A score at a distance of d frames within the radius is multiplied by d / radius; the kept frame
-    leaves with its score; what has fallen below `threshold` is dropped.
+    With x = distance / radius: "linear" x, "quadratic" x^2, "gaussian" 1 - exp(-x^2 / (2 / 9)), of
+    which a standard deviation is a third of the radius.
+
+    Args:
+      radius: in frames, greater than 0; may be fractional.
+      decay: one of `DECAYS`.
+
+    Returns:
+      float64 [floor(radius) + 1], from 0 at distance 0 on; beyond, nothing is lowered.
+    """
+    x = np.arange(math.floor(radius) + 1) / radius
+    if decay == "linear":
+        return x
+    if decay == "quadratic":
+        return x**2
+    if decay == "gaussian":
+        return 1 - np.exp(-4.5 * x**2)
+    raise ValueError(f"unknown decay {decay!r}; one of {', '.join(DECAYS)}")
+
+
+@functools.partial(jax.jit, static_argnames=("radius", "threshold", "decay"))
+def soft_nms(scores: Array, radius: float, threshold: float = 1e-5, decay: str = "linear") -> Array:
+    """Lowers the scores near a kept one, the more the nearer they are, instead of removing them.
+
+    A score within the radius is multiplied by its distance's factor of `soft_factors`; the kept
+    frame leaves with its score; what has fallen below `threshold` is dropped.
 
     Args:
       scores: [..., N], as for `hard_nms`.
       radius: frames on each side, `timing.soft_nms_radius` of the window; may be fractional.
       threshold: least score that is kept.
+      decay: one of `DECAYS`; "linear" is the authors'.
 
     Returns:
       [..., N], the scores at which frames were kept, -1 elsewhere.
 
-    Source: linear soft-NMS (Bodla et al., ICCV 2017) as in the authors' SoccerNet 2022 entry
+    Source: soft-NMS (Bodla et al., ICCV 2017), linear as in the authors' SoccerNet 2022 entry
     (Soares, Shah, arXiv 2206.07846).
     """
     reach = math.floor(radius)
@@ -78,7 +104,7 @@ def soft_nms(scores: Array, radius: float, threshold: float = 1e-5) -> Array:
     far = jnp.int32(scores.shape[-1] + reach)
     # A table, because the compiler would turn a division by the radius into a product with its
     # rounded inverse: one more way to break ties differently.
-    factors = jnp.asarray(np.append(np.arange(reach + 1) / radius, 1.0), scores.dtype)
+    factors = jnp.asarray(np.append(soft_factors(radius, decay), 1.0), scores.dtype)
     axis = scores.ndim - 1
 
     def some_remain(state: tuple[Array, Array]) -> Array:

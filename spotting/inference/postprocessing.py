@@ -16,7 +16,7 @@ import numpy as np
 from spotting import timing
 from spotting.anchors import decode
 from spotting.base.errors import InputError
-from spotting.inference.nms import NO_SPOT, hard_nms, soft_nms
+from spotting.inference.nms import DECAYS, NO_SPOT, hard_nms, soft_nms
 from spotting.notation import Array
 
 _LEAST_LENGTH = 1024
@@ -32,11 +32,13 @@ class Suppression:
       windows: seconds, one for all classes or one for each: the full width of what hard NMS
         removes around a spot, the radius of what soft NMS decays.
       threshold: least score that soft NMS keeps.
+      decays: of soft NMS, of `nms.DECAYS`, one for all classes or one for each.
     """
 
     kind: str = "hard"
     windows: tuple[float, ...] = (20.0,)
     threshold: float = 1e-5
+    decays: tuple[str, ...] = ("linear",)
 
     def __post_init__(self):
         if self.kind not in ("hard", "half_open", "soft"):
@@ -45,6 +47,15 @@ class Suppression:
             )
         if not self.windows or min(self.windows) <= 0:
             raise InputError(f"an NMS window is {min(self.windows, default=0)} s; it must be > 0")
+        if not self.decays or not set(self.decays) <= set(DECAYS):
+            raise InputError(
+                f"postprocessing.decay is {', '.join(self.decays)}; each is one of "
+                f"{', '.join(DECAYS)}"
+            )
+
+    def of_class(self, label: int) -> tuple[float, str]:
+        """Window and decay of a class, by its index."""
+        return self.windows[label % len(self.windows)], self.decays[label % len(self.decays)]
 
 
 def score_map(
@@ -65,10 +76,11 @@ def score_map(
       float32 [N, K], the score of each spot, -1 elsewhere.
     """
     num_frames, num_classes = confidence.shape
-    if len(suppression.windows) not in (1, num_classes):
-        raise InputError(
-            f"postprocessing.window has {len(suppression.windows)} values for {num_classes} classes"
-        )
+    for name, values in (("window", suppression.windows), ("decay", suppression.decays)):
+        if len(values) not in (1, num_classes):
+            raise InputError(
+                f"postprocessing.{name} has {len(values)} values for {num_classes} classes"
+            )
     padded = _power_of_two(num_frames, _LEAST_LENGTH)
     max_shift = 0
     if displacement is not None:
@@ -98,16 +110,16 @@ def _displace(confidence: Array, displacement: Array, length: int, max_shift: in
 
 
 def _suppress(scores: Array, frame_rate: float, suppression: Suppression) -> Array:
-    def one(rows: Array, window: float) -> Array:
+    def one(rows: Array, window: float, decay: str) -> Array:
         if suppression.kind == "hard":
             return hard_nms(rows, timing.hard_nms_radius(window, frame_rate))
         if suppression.kind == "half_open":
             return hard_nms(rows, *timing.half_open_reach(window, frame_rate))
-        return soft_nms(rows, timing.soft_nms_radius(window, frame_rate), suppression.threshold)
+        radius = timing.soft_nms_radius(window, frame_rate)
+        return soft_nms(rows, radius, suppression.threshold, decay)
 
-    if len(set(suppression.windows)) == 1:
-        return one(scores, suppression.windows[0])
-    rows: Sequence[Array] = [
-        one(scores[k : k + 1], window) for k, window in enumerate(suppression.windows)
-    ]
+    settings = [suppression.of_class(k) for k in range(len(scores))]
+    if len(set(settings)) == 1:
+        return one(scores, *settings[0])
+    rows: Sequence[Array] = [one(scores[k : k + 1], *each) for k, each in enumerate(settings)]
     return jnp.concatenate(rows)

@@ -77,7 +77,7 @@ def spot_half(
     windows = signature["suppression"]["windows"]
     scores = np.stack(
         [
-            suppress(votes[:, k], windows[k % len(windows)], rate, signature["suppression"])
+            suppress(votes[:, k], windows[k % len(windows)], rate, signature["suppression"], k)
             for k in range(len(classes))
         ],
         axis=1,
@@ -152,13 +152,18 @@ def vote(confidence: np.ndarray, shift: np.ndarray) -> np.ndarray:
 
 
 def suppress(
-    scores: np.ndarray, window: float, frame_rate: float, suppression: Mapping[str, Any]
+    scores: np.ndarray,
+    window: float,
+    frame_rate: float,
+    suppression: Mapping[str, Any],
+    label: int = 0,
 ) -> np.ndarray:
     """Greedy non-maximum suppression of one class's scores [N]; -1 where there is no spot.
 
     Hard: a kept score removes all within half the window, in seconds, on either side; half open: in
     a window of whole frames that ends before its last one. Soft: it multiplies those within the
-    window by their distance over the window.
+    window by a factor that grows with their distance, by default distance over window; `label` is
+    the index of the class, which may have a decay of its own.
     """
     if suppression["kind"] == "hard":
         radius = math.floor(window * frame_rate / 2)
@@ -166,7 +171,9 @@ def suppress(
     if suppression["kind"] == "half_open":
         width = math.floor(window * frame_rate)
         return _suppress_hard(scores, -(-width // 2), width // 2 - 1)
-    return _suppress_soft(scores, window * frame_rate, suppression["soft_threshold"])
+    decays = suppression.get("decays", ["linear"])
+    decay, least = decays[label % len(decays)], suppression["soft_threshold"]
+    return _suppress_soft(scores, window * frame_rate, least, decay)
 
 
 def _suppress_hard(scores: np.ndarray, before: int, after: int) -> np.ndarray:
@@ -179,10 +186,12 @@ def _suppress_hard(scores: np.ndarray, before: int, after: int) -> np.ndarray:
     return kept
 
 
-def _suppress_soft(scores: np.ndarray, radius: float, least: float) -> np.ndarray:
+def _suppress_soft(scores: np.ndarray, radius: float, least: float, decay: str) -> np.ndarray:
     kept, remaining = np.full_like(scores, NO_SPOT), scores.copy()
     reach = math.floor(radius)
-    factors = (np.abs(np.arange(-reach, reach + 1)) / radius).astype(scores.dtype)
+    x = np.abs(np.arange(-reach, reach + 1)) / radius
+    shapes = {"linear": x, "quadratic": x**2, "gaussian": 1 - np.exp(-4.5 * x**2)}
+    factors = shapes[decay].astype(scores.dtype)
     while True:
         frame = int(np.argmax(remaining))
         if remaining[frame] < least:

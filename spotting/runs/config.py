@@ -9,10 +9,12 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from spotting.anchors import SHAPES
 from spotting.base.errors import InputError
 from spotting.base.files import read_object, write_json_atomic
 from spotting.data.dataset import Dataset
 from spotting.data.transforms import Transform
+from spotting.inference.nms import DECAYS
 from spotting.models.network import TRUNKS
 from spotting.models.transformer import ATTENTION
 from spotting.runs import layout
@@ -48,11 +50,13 @@ _NOT_NEGATIVE = (
     "data.resample",
     "devices.count",
     "postprocessing.soft_threshold",
+    "tune.pseudo_events",
     "seeds_at_once",
 )
 _FRACTIONS = ("anchors.positive_share", "training.end_fraction")
-_BELOW_ONE = ("training.adam_b1", "training.adam_b2")
+_BELOW_ONE = ("training.adam_b1", "training.adam_b2", "training.average_decay")
 _WHOLE = ("seeds", "model.reduction")
+_WORDS = ("tune.decay",)
 _SEEDS = 2**32  # a greater one would draw what another draws
 _MOST_FRAMES = 1000.0  # per second
 _GREATEST = 1e9  # of any other number, so that frames and steps can be counted
@@ -84,6 +88,13 @@ _LATER_FIELDS = {
     "data.stream_parts": 1,
     "logging.profile": "",
     "training.debug_nans": False,
+    "anchors.confidence_shape": "box",
+    "confidence.balanced_partners": False,
+    "training.average_decay": 0.0,
+    "postprocessing.decay": ["linear"],
+    "tune.decay": [],
+    "tune.per_class": False,
+    "tune.pseudo_events": 30.0,
 }
 _TRUNK_SIZES = {"unet": ("levels",), "transformer": ("layers", "width", "num_heads", "mlp_dim")}
 
@@ -92,14 +103,15 @@ _CHOICES = {
     "model.dtype": ("float32", "bfloat16"),
     "model.precision": ("default", "high", "highest"),
     "model.transformer.attention": ("auto", *ATTENTION),
-    "data.event_time": ("gameTime", "position"),
+    "anchors.confidence_shape": SHAPES,
+    "data.event_time": ("gameTime", "position", "evaluation"),
     "data.loader": ("auto", "resident", "stream"),
     "data.resident_dtype": ("float32", "float16", "bfloat16"),
     "data.storage": ("float32", "float16", "bfloat16"),
     "data.normalize": ("none", "max_abs", "standard"),
     "training.select": ("best", "last", "loss"),
     "postprocessing.nms": ("hard", "half_open", "soft"),
-    "tune.measure": ("loose", "tight"),
+    "tune.measure": ("loose", "tight", "both"),
 }
 
 
@@ -142,6 +154,10 @@ def check_config(config: ConfigDict) -> None:
     window = config.postprocessing.window
     _require(config, "postprocessing.window", min(window, default=0) > 0, "greater than 0")
     _require(config, "tune.window", min(config.tune.window, default=1) > 0, "greater than 0")
+    for name in ("postprocessing.decay", "tune.decay"):
+        known = set(get_field(config, name)) <= set(DECAYS)
+        _require(config, name, known, f"of {', '.join(DECAYS)}")
+    _require(config, "postprocessing.decay", len(config.postprocessing.decay) > 0, "one or more")
     parse_profile(config.logging.profile)
     training = config.training
     own = config.system == "anchors"
@@ -164,7 +180,7 @@ def _check_numbers(config: ConfigDict) -> None:
         if name in _WHOLE:
             _require(config, name, all(type(each) is int for each in value), "whole numbers")
         elif name == "postprocessing.window" or (
-            name.startswith("tune.") and not isinstance(value, str)
+            name.startswith("tune.") and name not in _WORDS and isinstance(value, tuple | list)
         ):
             _require(config, name, all(type(each) in (int, float) for each in value), "numbers")
         values = value if isinstance(value, tuple | list) else (value,)
@@ -176,9 +192,10 @@ def _check_numbers(config: ConfigDict) -> None:
 
 def check_window(config: ConfigDict, num_classes: int) -> None:
     """Raises InputError if the suppression has windows for another number of classes."""
-    count = len(config.postprocessing.window)
     one_each = f"one value, or one for each of the {num_classes} classes"
-    _require(config, "postprocessing.window", count in (1, num_classes), one_each)
+    for name in ("window", "decay"):
+        count = len(config.postprocessing[name])
+        _require(config, f"postprocessing.{name}", count in (1, num_classes), one_each)
 
 
 def parse_profile(text: str) -> tuple[int, int] | None:

@@ -111,9 +111,11 @@ class Setup:
             return system.recipe(values, self.make_network(kind), rate, self.slices)
         values = self.config.anchors
         radius = target_radius(self.config, kind, rate)
-        weights = balance_classes(kind, self.offsets, radius, values.positive_share)
+        shape = values.confidence_shape
+        weights = balance_classes(kind, self.offsets, radius, values.positive_share, shape)
         network = self.make_network(kind)
-        return make_objective(network, radius, weights, values.huber_threshold)
+        balances = self.config.confidence.balanced_partners
+        return make_objective(network, radius, weights, values.huber_threshold, shape, balances)
 
     def make_optimizer(self, kind: str) -> Any:
         """What makes the optimiser's first state for a kind of model."""
@@ -310,6 +312,7 @@ def read_optimizer(config: ConfigDict) -> OptimizerSettings:
         b2=training.adam_b2,
         eps=training.adam_eps,
         sam_eps=training.sam_eps,
+        average_decay=training.average_decay,
     )
 
 
@@ -334,4 +337,4 @@ def read_suppression(config: ConfigDict, num_classes: int) -> Suppression:
     """The final NMS; InputError if it has windows for another number of classes."""
     check_window(config, num_classes)
     values = config.postprocessing
-    return Suppression(values.nms, tuple(values.window), values.soft_threshold)
+    return Suppression(values.nms, tuple(values.window), values.soft_threshold, tuple(values.decay))

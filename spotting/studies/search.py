@@ -37,6 +37,7 @@ from spotting.studies.search_report import Round
 from spotting.training.checkpoints import Checkpoints
 
 ORDER = ("learning_rate", "rho", "weight_decay", "mixup_alpha")
+RADIUS = "radius"  # of the targets, `anchors.<kind>_radius`; it is tried last
 _MEASURED = {"confidence": "loose average-mAP", "displacement": "average-mAP over 1 to 10 s"}
 
 
@@ -83,25 +84,20 @@ def _search(setup: Setup, workdir: Path) -> ConfigDict:
     chosen = config.copy_and_resolve_references()
     rounds: list[Round] = []
     for kind in setup.kinds:
-        names = [name for name in ORDER if config.tune[kind].get(name)]
+        names = [name for name in (*ORDER, RADIUS) if config.tune[kind].get(name)]
         for name in names:
-            values = sorted({*config.tune[kind][name], chosen[kind][name]})
+            values = sorted({*config.tune[kind][name], _read_value(chosen, kind, name)})
             log(f"\nround {len(rounds) + 1}: {name} of the {kind} model, {values}")
             trials = [_change(chosen, kind, name, value) for value in values]
             scores = _score_trials(setup, kind, trials)
             done = Round(kind, name, _MEASURED[kind], values, config.seeds, scores)
             _finish(rounds, done, workdir)
-            chosen[kind][name] = rounds[-1].best
+            chosen = _change(chosen, kind, name, rounds[-1].best)
         if not names:
             # What comes after needs the model all the same.
             _score_trials(setup, kind, [chosen])
     if config.tune.window:
-        values = sorted({*config.tune.window, *_common_window(config)})
-        scores = _score_windows(_use(setup, chosen), values)
-        measured = f"{config.tune.measure} average-mAP"
-        done = Round("suppression", "window", measured, values, config.seeds, scores)
-        _finish(rounds, done, workdir)
-        chosen.postprocessing.window = (rounds[-1].best,)
+        _choose_suppression(_use(setup, chosen), chosen, rounds)
     write_text_atomic(workdir / "tuned.py", search_report.config_file(chosen, workdir))
     log(f"the values chosen: {workdir / 'tuned.py'}")
     return chosen
@@ -109,13 +105,44 @@ def _search(setup: Setup, workdir: Path) -> ConfigDict:
 
 def _change(config: ConfigDict, kind: str, name: str, value: float) -> ConfigDict:
     changed = config.copy_and_resolve_references()
-    changed[kind][name] = value
+    if name == RADIUS:
+        changed.anchors[f"{kind}_radius"] = value
+    else:
+        changed[kind][name] = value
     return changed
 
 
-def _common_window(config: ConfigDict) -> tuple[float, ...]:
-    window = tuple(config.postprocessing.window)
-    return window if len(window) == 1 else ()
+def _read_value(config: ConfigDict, kind: str, name: str) -> float:
+    value: float = config.anchors[f"{kind}_radius"] if name == RADIUS else config[kind][name]
+    return value
+
+
+def _choose_suppression(setup: Setup, chosen: ConfigDict, rounds: list[Round]) -> None:
+    """Scores the candidates, a round for each decay, and puts the best into `chosen`."""
+    config = setup.config
+    tune, now = config.tune, config.postprocessing
+    values = sorted({*tune.window, *(now.window if len(now.window) == 1 else ())})
+    decays = tuple(tune.decay) or tuple(now.decay[:1])
+    tried = windows.list_candidates(now.nms, values, decays)
+    scores = _score_candidates(setup, tried)
+    for decay in dict.fromkeys(candidate.decay for candidate in tried):
+        part = [index for index, candidate in enumerate(tried) if candidate.decay == decay]
+        name = f"window_{decay}" if len(tried) > len(values) else "window"
+        measured = f"{tune.measure} average-mAP"
+        means = scores[part].mean(axis=2)
+        done = Round("suppression", name, measured, values, config.seeds, means)
+        _finish(rounds, done, setup.workdir)
+    of_classes = scores.mean(axis=1)
+    best: Sequence[windows.Candidate] = [windows.choose_common(of_classes, tried)]
+    if tune.per_class:
+        classes = setup.matches.classes
+        truth = figures.make_truths(setup.matches.splits["valid"], classes)
+        events = windows.count_events(truth, len(classes))
+        best = windows.choose_per_class(of_classes, tried, events, tune.pseudo_events)
+        for label, candidate in zip(classes, best, strict=True):
+            log(f"{label}: window {candidate.window:g} s, {candidate.decay}")
+    suppression = windows.make_suppression(now.nms, best)
+    chosen.postprocessing.update(window=suppression.windows, decay=suppression.decays)
 
 
 def _finish(rounds: list[Round], done: Round, workdir: Path) -> None:
@@ -144,23 +171,28 @@ def _score_trials(setup: Setup, kind: str, trials: Sequence[ConfigDict]) -> np.n
         for seed in trial.seeds
     ]
     pending = [member for member in members if not _score_file(member).exists()]
-    if pending:
-        most = count_trainings_at_once(_use(setup, pending[0].config), len(pending))
-        progress = [_read_step(member, kind) for member in pending]
+    # Targets are part of a program: trainings with other radii are other programs.
+    for radius in sorted({_read_value(member.config, kind, RADIUS) for member in pending}):
+        alike = [m for m in pending if _read_value(m.config, kind, RADIUS) == radius]
+        most = count_trainings_at_once(_use(setup, alike[0].config), len(alike))
+        progress = [_read_step(member, kind) for member in alike]
         for group in group_by_progress(progress, most):
-            _train(setup, kind, [pending[index] for index in group])
+            _train(setup, kind, [alike[index] for index in group])
     scores = [read_object(_score_file(member))["score"] for member in members]
     return np.array(scores, float).reshape(len(trials), -1)
 
 
 def _locate(trial: ConfigDict, workdir: Path, kind: str, seed: int) -> Path:
     """Where a trial's seed trains; displacement is trained for a certain confidence model."""
-    names = [_name(each, trial[each]) for each in _kinds_up_to(trial, kind)]
+    names = [_name(trial, each) for each in _kinds_up_to(trial, kind)]
     return workdir / "trials" / Path(*names) / f"seed_{seed}"
 
 
-def _name(kind: str, values: ConfigDict) -> str:
-    return "_".join([kind, *(f"{name}={values[name]:g}" for name in ORDER if name in values)])
+def _name(config: ConfigDict, kind: str) -> str:
+    names = [name for name in ORDER if name in config[kind]]
+    if config.tune[kind].get(RADIUS):
+        names.append(RADIUS)
+    return "_".join([kind, *(f"{name}={_read_value(config, kind, name):g}" for name in names)])
 
 
 def _kinds_up_to(config: ConfigDict, kind: str) -> list[str]:
@@ -234,8 +266,8 @@ def _read_score(member: TrialRun, kind: str) -> float:
     return max(scores) if member.config.training.select == "best" else scores[-1]
 
 
-def _score_windows(setup: Setup, candidates: Sequence[float]) -> np.ndarray:
-    """Average-mAP [windows, seeds] of the chosen models on the validation split."""
+def _score_candidates(setup: Setup, candidates: Sequence[windows.Candidate]) -> np.ndarray:
+    """Average AP [candidates, seeds, K] of the chosen models on the validation split."""
     config, halves = setup.config, setup.matches.splits["valid"]
     truth = figures.make_truths(halves, setup.matches.classes)
     scores = []
@@ -249,7 +281,7 @@ def _score_windows(setup: Setup, candidates: Sequence[float]) -> np.ndarray:
             kind: SplitPredictor(setup, kind, halves, config.inference.border)(params[kind])
             for kind in setup.kinds
         }
-        of_classes = windows.score_windows(
+        of_classes = windows.score_candidates(
             outputs["confidence"],
             outputs.get("displacement"),
             truth,
@@ -258,5 +290,5 @@ def _score_windows(setup: Setup, candidates: Sequence[float]) -> np.ndarray:
             candidates,
             config.tune.measure,
         )
-        scores.append(of_classes.mean(axis=1))
+        scores.append(of_classes)
     return np.stack(scores, axis=1)

@@ -23,6 +23,7 @@ from spotting.base import parallel
 from spotting.base.errors import InputError
 from spotting.base.logs import ProgressLine, RunLog, duration, log
 from spotting.base.signals import Terminated, defer_stop
+from spotting.training.averaging import read_average
 from spotting.training.checkpoints import Checkpoints, DamagedCheckpointError, stack, unstack
 from spotting.training.step import StepMetrics, TrainState
 
@@ -427,7 +428,7 @@ class _Saver:
         }
         predictions = None
         if validate and self._validation is not None:
-            predictions = self._validation.predict({s: state.params for s, state in kept.items()})
+            predictions = self._validation.predict({s: _read_params(kept[s]) for s in kept})
         self._work = self._thread.submit(self._score_and_save, epochs, kept, predictions, is_last)
 
     def wait(self) -> None:
@@ -461,8 +462,14 @@ class _Saver:
             is_better = predictions is not None and self.scores[seed] > self.best[seed]
             if by_loss or (is_better if by_score else is_last):
                 self.best[seed] = self.scores[seed]
-                checkpoints.save("best", step, state.opt_state.best if by_loss else state.params)
+                kept = state.opt_state.best if by_loss else _read_params(state)
+                checkpoints.save("best", step, kept)
             checkpoints.save("latest", step, Saved(state, self.best[seed]))
+
+
+def _read_params(state: TrainState) -> Any:
+    """The parameters that are validated and kept: averaged ones where there are any."""
+    return read_average(state.opt_state, state.params)
 
 
 class _Progress:

@@ -25,11 +25,13 @@ class Kind:
     """A kind of model.
 
     Attributes:
-      encode: (offsets int16 [..., T, K], radius in frames, class weights) to targets and weights.
+      encode: (offsets int16 [..., T, K], radius in frames, class weights) to targets and weights;
+        a shaped kind's takes the shape, too.
       loss: (outputs, targets, weights, all [B, T, K]) to a scalar.
       balanced: whether positive and negative anchors share a class's weight, as the config's
         `positive_share` says; otherwise the positive ones have all of it.
       mixes: whether it is trained with mixup.
+      shaped: whether its targets have a shape, of `anchors.SHAPES`.
       unit: of a prediction, in frames, where the radius is 1 radius; 1 where it has none.
       measure: average-mAP that chooses among its checkpoints: "loose", or "medium" (1 to 10 s).
       narrow_window: whether it is then suppressed with the narrow window of
@@ -40,6 +42,7 @@ class Kind:
     loss: Callable[..., Array]
     balanced: bool
     mixes: bool
+    shaped: bool
     unit: Callable[[float], float]
     measure: str
     narrow_window: bool
@@ -52,6 +55,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             loss=losses.confidence_loss,
             balanced=True,
             mixes=True,
+            shaped=True,
             unit=lambda radius: 1.0,
             measure="loose",
             narrow_window=False,
@@ -61,6 +65,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             loss=losses.displacement_loss,
             balanced=False,
             mixes=False,
+            shaped=False,
             unit=lambda radius: radius,
             measure="medium",
             narrow_window=True,
@@ -78,15 +83,22 @@ class Objective:
       network: the network; its `kind` is a key of `KINDS`.
       encode: int16 offsets [B, T, K] to targets and loss weights.
       loss: (outputs, targets, weights) to a scalar.
+      balances_partners: whether mixup draws partners by `mixup.draw_balanced_partners`.
     """
 
     network: Network
     encode: Callable[[Array], AnchorTargets]
     loss: Callable[[Array, Array, Array], Array]
+    balances_partners: bool = False
 
 
 def make_objective(
-    network: Network, radius: float, weights: ClassWeights, huber_threshold: float = 0.5
+    network: Network,
+    radius: float,
+    weights: ClassWeights,
+    huber_threshold: float = 0.5,
+    shape: str = "box",
+    balances_partners: bool = False,
 ) -> Objective:
     """The objective of a network.
 
@@ -95,17 +107,25 @@ def make_objective(
       radius: of its targets, in frames.
       weights: of `balance_classes`.
       huber_threshold: of the displacement loss, in units of the radius.
+      shape: of the confidence targets, one of `anchors.SHAPES`.
+      balances_partners: see `Objective`.
     """
     kind = KINDS[network.kind]
     encode = functools.partial(kind.encode, radius=radius, weights=weights)
+    if kind.shaped:
+        encode = functools.partial(encode, shape=shape)
     loss = kind.loss
     if loss is losses.displacement_loss:
         loss = functools.partial(loss, threshold=huber_threshold)
-    return Objective(network, encode, loss)
+    return Objective(network, encode, loss, balances_partners)
 
 
 def balance_classes(
-    kind: str, offsets: Sequence[Offsets], radius: float, positive_share: float
+    kind: str,
+    offsets: Sequence[Offsets],
+    radius: float,
+    positive_share: float,
+    shape: str = "box",
 ) -> ClassWeights:
     """Class weights of a kind of model over a training split.
 
@@ -114,9 +134,11 @@ def balance_classes(
       offsets: int16 [N, K] of each half.
       radius: of the targets, in frames.
       positive_share: of a class's weight, for the positive anchors of a balanced kind.
+      shape: of a shaped kind's targets; an anchor of target y counts as y positive ones.
     """
-    counts = [np.asarray(anchors.is_near(half, radius)).sum(axis=0) for half in offsets]
-    near = np.sum(counts, axis=0)
+    shape = shape if KINDS[kind].shaped else "box"
+    targets = [anchors.shape_targets(half, radius, shape) for half in offsets]
+    near = np.sum([np.asarray(each, np.float64).sum(axis=0) for each in targets], axis=0)
     frames = sum(len(half) for half in offsets)
     return anchors.class_weights(
         near, frames - near, positive_share if KINDS[kind].balanced else 1.0

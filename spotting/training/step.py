@@ -16,6 +16,7 @@ import optax
 from spotting.data.resident import Batch, ResidentSplit, cut, sample_positions
 from spotting.notation import Array, ChunkFeatures, LossWeights, Targets
 from spotting.training import mixup
+from spotting.training.averaging import average_weights
 from spotting.training.objectives import Objective
 from spotting.training.optimizer import adam_with_decay
 from spotting.training.sam import sam
@@ -43,6 +44,7 @@ class OptimizerSettings:
     b2: float = 0.999
     eps: float = 1e-7
     sam_eps: float = 1e-12
+    average_decay: float = 0.0  # of the moving average of the weights; 0 for none
 
 
 def make_optimizer(
@@ -58,7 +60,8 @@ def make_optimizer(
         settings.b2,
         settings.eps,
     )
-    return sam(adam, hyper.rho, settings.sam_eps)
+    tx = sam(adam, hyper.rho, settings.sam_eps)
+    return average_weights(tx, settings.average_decay) if settings.average_decay else tx
 
 
 class TrainState(NamedTuple):
@@ -125,6 +128,10 @@ def train_step(
     """
     features, targets, weights = _encode_batch(batch, objective)
     if pairs is not None:
+        if objective.balances_partners:
+            has_event = jnp.any((batch.offsets == 0) & batch.valid[..., None], axis=1)
+            key = jax.random.fold_in(step_keys(state.key, state.step)[1], 1)
+            pairs = pairs._replace(partners=mixup.draw_balanced_partners(key, has_event))
         if pick is None:
             others = jax.tree.map(lambda array: array[pairs.partners], batch)
         else:

@@ -92,7 +92,7 @@ def make_config(
       transform: of its features; None for none.
       storage: "float32", "float16" or "bfloat16".
       chunk_frames: T; by default that of 112 s.
-      time_source: "gameTime" or "position".
+      time_source: see `halves.make_label_matrix`.
 
     Raises:
       InputError: unknown storage type.

@@ -1,0 +1,18 @@
+"""DU+SAM+mixup with what configs/best_study.py kept, on the Combination features.
+
+    python -m spotting.main --config=configs/best_combination.py --config.data.root=DIR
+
+Data: SoccerNet-v2 with 1_baidu_soccer_embeddings.npy and 2_baidu_soccer_embeddings.npy.
+
+It takes the time and the memory of the paper's row, and is none of its rows. What was measured, and
+what was not, is in BUILD_NOTES.md.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import best_study, unet_combination
+
+
+def get_config() -> ConfigDict:
+    config = unet_combination.get_config()
+    return best_study.improve(config)
