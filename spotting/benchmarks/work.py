@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr
+from jax.interpreters import partial_eval
 
 from spotting.notation import Array
 from spotting.training.objectives import Objective
@@ -53,9 +54,14 @@ def count(objective: Objective, params: Any, chunks: Array) -> Work:
 
 
 def product_flop(program: ClosedJaxpr | Jaxpr) -> int:
-    """Floating point operations of the matrix products in a traced program without loops."""
+    """Floating point operations of the matrix products in a traced program without loops.
+
+    Products whose results are not used, such as the gradient of a network's input, do not count.
+    """
+    traced: Jaxpr = program.jaxpr if isinstance(program, ClosedJaxpr) else program
+    used, _ = partial_eval.dce_jaxpr(traced, [True] * len(traced.outvars))
     total = 0
-    for equation in program.eqns:
+    for equation in used.eqns:
         if equation.primitive.name == "dot_general":
             (contracting, _), _ = equation.params["dimension_numbers"]
             operand: Any = equation.invars[0].aval
