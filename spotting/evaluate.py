@@ -102,7 +102,8 @@ def main() -> None:
     arguments = parser.parse_args()
     _check_options(arguments)
 
-    check_results(arguments.predictions)
+    if arguments.predictions is not None:
+        check_results(arguments.predictions)
     classes = _read_classes(arguments.labels)
     names = _labelled_games(arguments.labels, arguments.split)
     with contextlib.ExitStack() as stack:

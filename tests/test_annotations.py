@@ -370,5 +370,5 @@ def test_nothing_to_read(tmp_path):
         list(iterate_results(write_zip(tmp_path / "a.zip", {"readme.txt": ""})))
     with pytest.raises(InputError, match="neither a folder nor a sound zip"):
         list(iterate_results(tmp_path / "text.zip"))
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(InputError, match="absent: no such folder or zip file"):
         list(iterate_results(tmp_path / "absent"))

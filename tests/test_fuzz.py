@@ -23,6 +23,7 @@ from spotting.reporting.review.store import _find_problem
 from spotting.reporting.runs import read_number
 from spotting.runs import config_files
 from spotting.runs.folders import read_scored
+from spotting.runs.prediction_record import PredictionRecord
 from spotting.video import games, record
 
 SLOW = "dataset.json", "run folder", "results.zip", "predictions.npz"
@@ -146,7 +147,7 @@ def test_records_of_predict(tmp_path, name, entry):
     text = json.dumps({"made_by": {}, "games": {name: entry}})
     (tmp_path / predict.RECORD_FILE).write_text(text)
     with pytest.raises(InputError, match="--overwrite replaces it"):
-        predict.Record(tmp_path, {})
+        PredictionRecord(tmp_path, {})
 
 
 @pytest.mark.parametrize(

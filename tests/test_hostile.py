@@ -326,7 +326,7 @@ def test_tables_hold_no_formulas_and_no_control_characters(tmp_path):
     write_results(tmp_path / game / RESULTS_FILE, game, [Prediction(1, HOSTILE, 1.0, 0.5)])
     predict.write_csv(tmp_path / "spots.csv", tmp_path, [predict.SpottedGame(game, {1: 9.0})])
     _, *lines = (tmp_path / "spots.csv").read_text().splitlines()
-    assert lines == ['\'@SUM(A1),1,00:01.000,1.000,"\'=1+1\\n<b>""x""</b>\\x1b[2J",0.500000,']
+    assert lines == ['\'@SUM(A1),1,00:01.000,1.000,"\'=1+1\\n<b>""x""</b>\\x1b[2J",0.500000,,1']
 
 
 @pytest.mark.parametrize("hours", [7, 20, 400])

@@ -42,6 +42,7 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from spotting.base.errors import InputError  # noqa: E402
+from spotting.runs.prediction_record import PredictionRecord  # noqa: E402
 
 _CPU_SECONDS = 10.0
 _MEMORY = 300 << 20
@@ -504,7 +505,7 @@ def _make_record(rng: random.Random, folder: Path) -> None:
 def _read_record(folder: Path) -> None:
     from spotting import predict
 
-    record = predict.Record(folder, {"run": "abc", "threshold": 0.0})
+    record = PredictionRecord(folder, {"run": "abc", "threshold": 0.0})
     games = record.others([])
     predict.write_csv(folder / "spots.csv", folder, games)
 
