@@ -149,14 +149,9 @@ def test_a_bfloat16_step_is_near_a_float32_step(sizes):
             build_network("confidence", classes, **sizes, dtype=dtype), 3.0, weights
         )
         state = init_state(0, objective, (frames, width), tx)
-        run = functools.partial(
-            train_step,
-            objective=objective,
-            tx=tx,
-            mixup_alpha=hyper.mixup_alpha,
-            key=jax.random.key(2),
-        )
-        return jax.jit(run)(state, batch)
+        pairs = mixup.draw(jax.random.key(2), chunks, hyper.mixup_alpha)
+        run = functools.partial(train_step, objective=objective, tx=tx)
+        return jax.jit(run)(state, batch, pairs)
 
     (rough, rough_metrics), (exact, metrics) = step(ROUGH), step(jnp.float32)
     state = (rough.params, rough.opt_state, rough_metrics)
