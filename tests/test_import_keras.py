@@ -106,7 +106,7 @@ def test_what_is_no_model_of_the_official_code(tmp_path, config_of):
     with pytest.raises(InputError, match="its layers are dense"):
         import_models([tmp_path / "other.h5"], config_of(UNET), tmp_path / "run")
     (tmp_path / "text.h5").write_text("text")
-    with pytest.raises(InputError, match=r"not an \.h5 file"):
+    with pytest.raises(InputError, match=r"damaged, or no \.h5 file"):
         read_weights(tmp_path / "text.h5")
     with pytest.raises(InputError, match="neither a SavedModel"):
         read_weights(tmp_path)
