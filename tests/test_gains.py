@@ -7,7 +7,7 @@ from spotting import compare
 from spotting.base.errors import InputError
 from spotting.reporting import comparison
 from spotting.reporting.runs import read_rows
-from spotting.scoring import gains, metrics
+from spotting.scoring import gains, intervals, metrics
 from spotting.scoring.metrics import Spots, Truths
 
 CLASSES, GAMES = 3, 5
@@ -42,7 +42,7 @@ def count(truths, spots, tolerances):
 def test_all_games_once_are_the_evaluators_score(tolerances):
     truths, spots = make_season(0, 4)
     expected = metrics.average_map(truths, spots, CLASSES, tolerances)["all"].map
-    score = gains.score_games(count(truths, spots, tolerances), np.ones(GAMES))
+    (score,) = intervals.score_draws(count(truths, spots, tolerances), np.ones((1, GAMES), int))
     assert 0.1 < expected < 0.95
     assert score == pytest.approx(expected, abs=1e-12)
 
@@ -59,7 +59,9 @@ def test_a_game_drawn_twice_counts_as_two_games():
 
     twice = [repeat(t, rows) for t, rows in zip((truths, spots), of_first, strict=True)]
     expected = metrics.average_map(*twice, CLASSES, metrics.TIGHT)["all"].map
-    score = gains.score_games(count(truths, spots, metrics.TIGHT), np.array([2, 1, 1, 1, 1]))
+    (score,) = intervals.score_draws(
+        count(truths, spots, metrics.TIGHT), np.array([[2, 1, 1, 1, 1]])
+    )
     assert score == pytest.approx(expected, abs=1e-12)
 
 

@@ -11,7 +11,7 @@ from spotting.base import parallel
 from spotting.data import resident
 from spotting.models.network import build_network
 from spotting.runs import feeding, memory
-from spotting.runs.folders import group_by_progress
+from spotting.runs.folders import group_near
 from spotting.runs.memory import Choice
 from spotting.runs.setup import make_setup
 from spotting.training import step as training
@@ -100,8 +100,10 @@ def test_values_of_a_search_train_in_company_as_they_train_alone(objective, spli
 
 
 def test_equals_train_together():
-    progress = [(64, 0), (64, 0), None, None, (64, 0), (64, 32), None]
-    assert group_by_progress(progress, 2) == [[0, 1], [4], [2, 3], [6], [5]]
+    started, ahead, fresh = [{32, 64}, {32}], [{32, 64}, {96}], [set(), set()]
+    progress = [started, started, fresh, fresh, started, ahead, fresh]
+    assert group_near(progress, 2) == [[0, 1], [2, 3], [4], [5], [6]]
+    assert group_near(progress, 9) == [[0, 1, 4], [2, 3, 6], [5]]
 
 
 def test_memory_decides_how_many_train_together(objective):

@@ -187,9 +187,8 @@ def _check_numbers(config: ConfigDict) -> None:
         numbers = [each for each in values if isinstance(each, int | float)]
         _require(config, name, all(not each - each for each in numbers), "finite")
         most = _MOST.get(name, _SEEDS if name == "seeds" else _GREATEST)
-        if name.endswith("learning_rate"):
-            continue  # None is counted in; a training that diverges says so itself.
-        _require(config, name, all(abs(each) <= most for each in numbers), f"{most:,g} or less")
+        if not name.endswith("learning_rate"):  # A training that diverges says so itself.
+            _require(config, name, all(abs(each) <= most for each in numbers), f"{most:,g} or less")
 
 
 def check_window(config: ConfigDict, num_classes: int) -> None:

@@ -73,13 +73,25 @@ def claim_folders(setup: Setup) -> None:
 
 
 def group_runs(runs: Sequence[SeedRun], most: int) -> list[list[SeedRun]]:
-    """Splits runs into groups of at most `most` with equal progress, or nearly.
+    """Splits runs into groups that train together; see `group_near`."""
+    steps = [[read_steps(each) for each in run.checkpoints.values()] for run in runs]
+    return [[runs[index] for index in group] for group in group_near(steps, most)]
 
-    A run that was killed while it saved has a checkpoint of some seeds that the others lack. They
+
+def group_near(steps: Sequence[Sequence[set[int]]], most: int) -> list[list[int]]:
+    """Splits trainings into groups of at most `most` with equal progress, or nearly.
+
+    One that was killed while it saved has a checkpoint of some seeds that the others lack. They
     still train together, from the newest step that all of them have: a seed alone is another
     program, whose rounding differs.
+
+    Args:
+      steps: of each training, the steps of which each of its models has a checkpoint.
+      most: in a group.
+
+    Returns:
+      The indices of each group.
     """
-    steps = [[_read_steps(each) for each in run.checkpoints.values()] for run in runs]
     groups: list[list[int]] = []
     for index, own in enumerate(steps):
         for group in groups:
@@ -88,10 +100,10 @@ def group_runs(runs: Sequence[SeedRun], most: int) -> list[list[SeedRun]]:
                 break
         else:
             groups.append([index])
-    return [[runs[index] for index in group] for group in groups]
+    return groups
 
 
-def _read_steps(checkpoints: Checkpoints) -> set[int]:
+def read_steps(checkpoints: Checkpoints) -> set[int]:
     """Steps of `latest`, the same in all processes, which ask together."""
     padded = np.array([*checkpoints.steps("latest"), -1, -1])[:2]
     return {int(step) for step in parallel.from_process_0(padded) if step >= 0}
@@ -106,18 +118,6 @@ def _is_near(steps: Sequence[Sequence[set[int]]]) -> bool:
         elif max(map(len, of_kind)) > 1:  # Of none and one, the one is the first.
             return False
     return True
-
-
-def group_by_progress(progress: Sequence[Any], most: int) -> list[list[int]]:
-    """Splits indices into groups of at most `most` whose `progress` is equal."""
-    equal: dict[Any, list[int]] = {}
-    for index, each in enumerate(progress):
-        equal.setdefault(each, []).append(index)
-    return [
-        indices[first : first + most]
-        for indices in equal.values()
-        for first in range(0, len(indices), most)
-    ]
 
 
 def read_finished(config: ConfigDict, workdir: Path) -> dict[int, dict[str, Any]]:

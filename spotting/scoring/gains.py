@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from spotting.scoring import metrics
+from spotting.scoring.intervals import score_draws
 from spotting.scoring.metrics import Counts
 
 
@@ -31,18 +31,6 @@ class Gain(NamedTuple):
     high: float
 
 
-def score_games(counts: Counts, times: np.ndarray) -> float:
-    """The average-mAP of games, each counted so many times.
-
-    Args:
-      counts: of `metrics.count_by_game`.
-      times: [G].
-    """
-    drawn = (np.tensordot(times, each, axes=1) for each in counts)
-    curve = metrics.interpolate_precision(*metrics.divide(*drawn))
-    return float(metrics.average_over_tolerances(curve).mean())
-
-
 def measure_gain(
     base: Sequence[Counts], other: Sequence[Counts], draws: int = 1000, seed: int = 0
 ) -> Gain:
@@ -54,16 +42,13 @@ def measure_gain(
       draws: of games, for the interval.
       seed: of the draws.
     """
-
-    def find_gains(times: np.ndarray) -> np.ndarray:
-        pairs = zip(base, other, strict=True)
-        return np.array([score_games(b, times) - score_games(a, times) for a, b in pairs])
-
     count = len(base[0].hits)
-    own = find_gains(np.ones(count))
     generator = np.random.default_rng(seed)
     drawn = generator.multinomial(count, np.full(count, 1 / count), size=draws)
-    means = [find_gains(times).mean() for times in drawn]
-    low, high = np.quantile(means, [0.025, 0.975])
+    times = np.concatenate([np.ones((1, count), int), drawn])  # first all games once
+    pairs = zip(base, other, strict=True)
+    gains = np.array([score_draws(b, times) - score_draws(a, times) for a, b in pairs])
+    own, means = gains[:, 0], gains[:, 1:].mean(axis=0)
+    low, high = np.nanquantile(means, [0.025, 0.975])
     spread = float(own.std(ddof=1)) if len(own) > 1 else float("nan")
     return Gain(float(own.mean()), spread, float(low), float(high))

@@ -27,7 +27,7 @@ from spotting.base.logs import RunLog, environment, log
 from spotting.reporting.runs import read_log
 from spotting.runs.config import check_config, one_seed, save_config
 from spotting.runs.feeding import count_trainings_at_once
-from spotting.runs.folders import SeedRun, group_by_progress
+from spotting.runs.folders import SeedRun, group_near, read_steps
 from spotting.runs.layout import LOG, locate_checkpoints
 from spotting.runs.setup import Setup, list_kinds, make_setup
 from spotting.runs.validation import SplitPredictor
@@ -175,8 +175,8 @@ def _score_trials(setup: Setup, kind: str, trials: Sequence[ConfigDict]) -> np.n
     for radius in sorted({_read_value(member.config, kind, RADIUS) for member in pending}):
         alike = [m for m in pending if _read_value(m.config, kind, RADIUS) == radius]
         most = count_trainings_at_once(_use(setup, alike[0].config), len(alike))
-        progress = [_read_step(member, kind) for member in alike]
-        for group in group_by_progress(progress, most):
+        steps = [[_read_steps(member, kind)] for member in alike]
+        for group in group_near(steps, most):
             _train(setup, kind, [alike[index] for index in group])
     scores = [read_object(_score_file(member))["score"] for member in members]
     return np.array(scores, float).reshape(len(trials), -1)
@@ -204,10 +204,10 @@ def _score_file(member: TrialRun) -> Path:
     return member.folder / "score.json"
 
 
-def _read_step(member: TrialRun, kind: str) -> int | None:
+def _read_steps(member: TrialRun, kind: str) -> set[int]:
     checkpoints = Checkpoints(locate_checkpoints(member.folder, kind))
     with contextlib.closing(checkpoints):
-        return checkpoints.step("latest")
+        return read_steps(checkpoints)
 
 
 def _train(setup: Setup, kind: str, members: Sequence[TrialRun]) -> None:
