@@ -178,6 +178,9 @@ def test_reads_what_an_old_or_cut_run_has(tmp_path, data):
     text = write_report([run], tmp_path).read_text()
     assert "No learning curves" in text
     assert 'id="gains"' not in text
+    results = (tmp_path / "report.md").read_text()
+    assert "| run | " in results
+    assert "| run w/o D |" not in results  # as of a system that has no displacement
 
 
 def test_runs_copied_away_from_their_data(tmp_path, data):

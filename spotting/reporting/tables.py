@@ -196,8 +196,14 @@ def _place(row: ReportedRow, variant: str) -> str:
 
 
 def _variants(row: ReportedRow) -> list[tuple[str, str]]:
-    """A row's names, without and with displacement, and which result each has."""
-    return [(_place(row, variant), variant) for variant in (WITHOUT, WITH)]
+    """A row's names, without and with displacement, and which result each has.
+
+    A system that has no displacement has one result.
+    """
+    has_one = row.summarize(WITH, "loose") and not row.summarize(WITHOUT, "loose")
+    return [
+        (_place(row, variant), variant) for variant in ((WITH,) if has_one else (WITHOUT, WITH))
+    ]
 
 
 def _bounds(rows: Sequence[ReportedRow]) -> list[str]:
