@@ -6,9 +6,10 @@
 Draws six matches of another season and gives them the look of another broadcaster: a closer picture
 of less light and colour. RUN spots them all; the spots of two are corrected as somebody would in
 `review` (accepted, moved, rejected, missing ones added); a training on these two and on the matches
-that RUN was trained on starts from RUN's weights; and the other four are spotted again. Without the
-earlier matches, classes that do not occur in the two would be forgotten. Runs the commands that
-README gives. What is there already in FOLDER is kept.
+that RUN was trained on starts from RUN's weights; and the other four are spotted again. So they are
+after as long a training on the earlier matches alone, and on the corrected ones alone, by which
+classes that do not occur in them are forgotten. Runs the commands that README gives. What is there
+already in FOLDER is kept.
 """
 
 import collections
@@ -81,28 +82,27 @@ def main() -> None:
         (data / game).mkdir(parents=True, exist_ok=True)
         for path in (*(season / game).glob("*.npy"), season / game / LABELS_FILE):
             shutil.copy(path, data / game / path.name)
-    write_json_atomic(data / DESCRIPTION_FILE, {**common, "splits": {"train": earlier + corrected}})
+    splits = {"earlier": earlier, "corrected": corrected, "both": earlier + corrected}
+    write_json_atomic(data / DESCRIPTION_FILE, {**common, "splits": splits})
 
-    call(
-        "main",
-        "--config=configs/demo_video.py",
-        f"--workdir={folder}/run",
-        f"--config.data.root={data}",
-        "--config.data.simulated=False",
-        f"--config.confidence.initial_weights={run}",
-        f"--config.displacement.initial_weights={run}",
-        f"--config.training.epochs={EPOCHS}",
-    )
-    seen = f"--features={folder}/before/features"
-    call(
-        "predict",
-        f"--workdir={run}",
-        f"--video={folder}/videos/others",
-        f"--output={folder}/before",
-    )
-    call("predict", f"--workdir={folder}/run", seen, f"--output={folder}/after")
-    for what in ("before", "after"):
-        print(f"\n{what} the corrections of {CORRECTED} matches, on {OTHERS} others", flush=True)
+    unseen = f"--video={folder}/videos/others"
+    call("predict", f"--workdir={run}", unseen, f"--output={folder}/before")
+    unseen = f"--features={folder}/before/features"
+    for split in splits:
+        call(
+            "main",
+            "--config=configs/demo_video.py",
+            f"--workdir={folder}/run_{split}",
+            f"--config.data.root={data}",
+            f"--config.data.train={split}",
+            "--config.data.simulated=False",
+            f"--config.confidence.initial_weights={run}",
+            f"--config.displacement.initial_weights={run}",
+            f"--config.training.epochs={EPOCHS}",
+        )
+        call("predict", f"--workdir={folder}/run_{split}", unseen, f"--output={folder}/{split}")
+    for what in ("before", *splits):
+        print(f"\n{OTHERS} other matches, {what}", flush=True)
         call("evaluate", f"--labels={truth}", f"--predictions={folder}/{what}")
 
 
