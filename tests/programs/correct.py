@@ -83,18 +83,17 @@ def main() -> None:
         for path in (*(season / game).glob("*.npy"), season / game / LABELS_FILE):
             shutil.copy(path, data / game / path.name)
     splits = {"earlier": earlier, "corrected": corrected, "both": earlier + corrected}
-    write_json_atomic(data / DESCRIPTION_FILE, {**common, "splits": splits})
 
     unseen = f"--video={folder}/videos/others"
     call("predict", f"--workdir={run}", unseen, f"--output={folder}/before")
     unseen = f"--features={folder}/before/features"
-    for split in splits:
+    for split, trained_on in splits.items():
+        write_json_atomic(data / DESCRIPTION_FILE, {**common, "splits": {"train": trained_on}})
         call(
             "main",
             "--config=configs/demo_video.py",
             f"--workdir={folder}/run_{split}",
             f"--config.data.root={data}",
-            f"--config.data.train={split}",
             "--config.data.simulated=False",
             f"--config.confidence.initial_weights={run}",
             f"--config.displacement.initial_weights={run}",
