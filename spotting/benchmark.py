@@ -162,6 +162,11 @@ def _configs(arguments: argparse.Namespace) -> Iterable[ConfigDict]:
         configs = [config_files.load(arguments.config)]
     for config in configs:
         check_config(config)
+        if config.system != "anchors":
+            raise InputError(
+                f"a config of the system {config.system!r}; the benchmark knows the networks of "
+                "the anchors alone, such as --config=configs/unet_resnet_pca.py"
+            )
         if arguments.dtype:
             config.model.dtype = config.data.resident_dtype = arguments.dtype
     return configs

@@ -155,6 +155,7 @@ def test_the_command_measures_one_row_as_its_config_has_it(run_benchmark):
     [
         (["--all", f"--config={unet_combination.__file__}"], "leave --config out, or --all"),
         ([], "--config=configs/NAME.py is missing"),
+        (["--config=netvladpp_resnet_pca"], "a config of the system 'netvlad'"),
         (["--dtype=float16"], "see --help"),
         (["--seeds=0"], "see --help"),
     ],
