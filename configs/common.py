@@ -145,6 +145,9 @@ def get_config() -> ConfigDict:
 
     config.devices = devices = ConfigDict()
     devices.count = 0  # accelerators to spread a batch over; 0 takes all
+    # A device is no faster with fewer chunks of a batch than this: several seeds are then trained
+    # side by side, each on devices of its own.
+    devices.min_chunks = 16
     devices.distributed = False  # several hosts: jax.distributed.initialize first
 
     config.logging = logging = ConfigDict()

@@ -11,7 +11,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import jax
 from ml_collections import ConfigDict
 
 from spotting.base import parallel
@@ -21,7 +20,7 @@ from spotting.reporting.outcome import present
 from spotting.reporting.settings import list_hyper_parameters
 from spotting.runs import layout
 from spotting.runs.config import check_config
-from spotting.runs.feeding import PerRun, count_trainings_at_once, make_epochs
+from spotting.runs.feeding import PerRun, count_trainings_at_once, divide_devices, make_epochs
 from spotting.runs.folders import (
     SeedRun,
     claim_folders,
@@ -85,6 +84,7 @@ def run(config: ConfigDict, workdir: Path, mode: str = "run") -> dict[int, dict[
 
         # 3. As many seeds train together as fit. The displacement model comes second, since its
         #    validation needs the confidence model's scores.
+        setup = divide_devices(setup, len(runs))
         for group in group_runs(runs, count_trainings_at_once(setup, len(runs))):
             if mode != "evaluate":
                 for kind in setup.kinds:
@@ -130,7 +130,7 @@ def train(
         run.log.write("model", model=kind, parameters=parameters)
     log(
         f"{kind}: {parameters:,} parameters, {len(runs)} seed(s), {setup.schedule.epochs} epochs "
-        f"of {setup.schedule.steps} steps on {setup.mesh.size} x {jax.devices()[0].device_kind}"
+        f"of {setup.schedule.steps} steps on {parallel.describe_mesh(setup.mesh)}"
     )
     run_epoch = make_epochs(setup, objective, per_run, [run.seed for run in runs])
     validation = None

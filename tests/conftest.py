@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import signal
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,9 @@ from spotting import experiment
 
 def pytest_configure(config: pytest.Config) -> None:
     """Keeps compiled programs: tests need the same ones, some in processes of their own."""
+    # A shell that starts something in the background has it, and all that it starts, ignore Ctrl-C.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if "PYTEST_XDIST_WORKER" in os.environ:  # it shares the folder of the process that started it
         folder = os.environ["XDG_CACHE_HOME"]
     else:

@@ -24,6 +24,7 @@ from spotting.runs import setup as runs_setup
 from spotting.runs.folders import open_runs
 from spotting.runs.matches import read_matches
 from spotting.runs.setup import make_setup
+from spotting.runs.trained import load_run
 from spotting.training import loop as fit
 from spotting.training.checkpoints import Checkpoints
 from spotting.training.objectives import KINDS
@@ -235,6 +236,16 @@ def test_a_loss_that_is_no_number_stops_the_run(tiny_dataset, tmp_path):
 
 
 @pytest.mark.slow
+def test_the_operation_is_named_that_gives_no_number(tiny_dataset, tmp_path):
+    config = tiny_config(tiny_dataset)
+    config.confidence.learning_rate = 1e30
+    config.training.debug_nans = True
+    with pytest.raises(FloatingPointError, match=r"in \w+, at spotting/[\w/]+\.py:\d+: ") as error:
+        experiment.run(config, tmp_path)
+    assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.slow
 def test_a_seed_that_diverges_leaves_the_others_alone(
     tiny_run, tiny_dataset, tmp_path, monkeypatch, capsys
 ):
@@ -320,6 +331,10 @@ def test_trains_from_a_stream_of_transformed_features(tiny_dataset, tmp_path, ca
     spots = read_results(tmp_path / "run" / "results" / game / "results_spotting.json")
     assert {round(1000 * spot.position) % 250 for spot in spots} == {0}
     assert any(round(1000 * spot.position) % 500 for spot in spots)
+    # What it was trained with is its own, and does not follow the data.
+    shutil.rmtree(tmp_path / "prepared")
+    assert load_run(tmp_path / "run").normalization.scale.shape == (16,)
+    assert not (tmp_path / "prepared").exists()
 
 
 @pytest.mark.slow

@@ -25,15 +25,17 @@ class Watched:
         return np.full((1, 2), self._value)
 
 
-def fit(losses, seconds, monkeypatch):
+def fit(losses, seconds, monkeypatch, norms=(0.0,) * 6, weights=(0.0,) * 6):
     """What happened, in order, and what `fit` returned."""
     monkeypatch.setattr(loop, "_AHEAD_SECONDS", seconds)
     events = []
 
     def run_epoch(states, epoch):
         events.append(f"launch {epoch}")
-        states = states._replace(step=states.step + SCHEDULE.steps)
-        return states, StepMetrics(Watched(events, epoch, losses[epoch]), *np.zeros((2, 1, 2)))
+        params = {"w": jnp.full((1, 3), weights[epoch])}
+        states = states._replace(step=states.step + SCHEDULE.steps, params=params)
+        norm = np.array([[0.0, norms[epoch]]])
+        return states, StepMetrics(Watched(events, epoch, losses[epoch]), np.zeros((1, 2)), norm)
 
     def save(name, step, tree):
         if name == "latest":
@@ -72,3 +74,16 @@ def test_a_loss_that_is_no_number_ends_one_epoch_later(monkeypatch, bad, launche
     assert f"nan in epoch {bad + 1}, step 1" in failed[0]
     assert sum("launch" in event for event in events) == launched
     assert [event for event in events if "save" in event] == saved
+
+
+def test_a_gradient_that_is_no_number_is_found_though_the_loss_is_one(monkeypatch):
+    norms = [0.0] * 4 + [np.inf, np.nan]
+    events, failed = fit([0.5] * 6, 10.0, monkeypatch, norms=norms)
+    assert failed[0].startswith("the x gradient's norm is inf in epoch 5, step 2 of it: lower its")
+    assert [event for event in events if "save" in event] == ["save 6"]
+
+
+def test_parameters_that_are_no_numbers_are_not_saved(monkeypatch):
+    events, failed = fit([0.5] * 6, 10.0, monkeypatch, weights=[0.0] * 4 + [np.inf, np.inf])
+    assert failed[0].startswith("a parameter of the x model is not finite after epoch 6: lower its")
+    assert [event for event in events if "save" in event] == ["save 6"]

@@ -58,13 +58,16 @@ def finish(*processes: subprocess.Popen) -> list[tuple[int, str, str]]:
     ]
 
 
-def start_two(*command: str) -> list[subprocess.Popen]:
-    """Two processes that train together."""
+def start_two(*command: str, devices: int = 1) -> list[subprocess.Popen]:
+    """Two processes that train together, each with as many devices."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     environment = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2"}
-    return [start(*command, **environment, JAX_PROCESS_ID=str(number)) for number in (0, 1)]
+    return [
+        start(*command, devices=devices, **environment, JAX_PROCESS_ID=str(number))
+        for number in (0, 1)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +143,38 @@ def test_two_processes_train_together_and_one_writes(config_file, unfinished, ti
     log = [json.loads(line) for line in (unfinished / "log.jsonl").read_text().splitlines()]
     epochs = [line["epoch"] for line in log[lines_before:] if line["kind"] == "train"]
     assert epochs == [1, 2]
+
+
+@pytest.fixture(scope="module")
+def three_seeds(config_file, tmp_path_factory):
+    """A command that trains three seeds, and their folder when one device has trained them."""
+    folder = tmp_path_factory.mktemp("seeds") / "one"
+    command = (
+        *("-m", "spotting.main", f"--config={config_file}", "--mode=train"),
+        *("--config.seeds=0,1,2", "--config.training.epochs=1", "--config.devices.min_chunks=4"),
+    )
+    ((status, _, errors),) = finish(start(*command, f"--workdir={folder}"))
+    assert status == 0, errors
+    return command, folder
+
+
+def test_seeds_train_side_by_side_on_devices_of_their_own(three_seeds, tmp_path):
+    command, alone = three_seeds
+    ((status, _, errors),) = finish(start(*command, f"--workdir={tmp_path}", devices=4))
+    assert status == 0, errors
+    assert "3 seed(s), 1 epochs of 2 steps on 4 x cpu, 1 for each training" in errors
+    for seed in range(3):
+        assert_same_models(tmp_path / f"seed_{seed}", alone / f"seed_{seed}")
+
+
+def test_seeds_train_side_by_side_on_two_processes(three_seeds, tmp_path):
+    command, alone = three_seeds
+    distributed = ("--config.devices.distributed=True", f"--workdir={tmp_path}")
+    first, second = finish(*start_two(*command, *distributed, devices=2))
+    assert (first[0], second[0]) == (0, 0), first[2] + second[2]
+    assert "on 4 x cpu, 1 for each training" in first[2]
+    for seed in range(3):
+        assert_same_models(tmp_path / f"seed_{seed}", alone / f"seed_{seed}")
 
 
 def test_two_processes_stream_what_one_streams(config_file, tmp_path):

@@ -154,6 +154,12 @@ def test_feature_transforms_of_the_config(spotter, copied_run, tiny_dataset, tmp
         describe_dataset(tiny_dataset), transforms.Transform(normalize="standard")
     )
     assert load(normalize="standard").spot(features) == spotter.spot(normalization(features))
+    # What the run was trained with counts, whatever the data is by now.
+    other = transforms.Normalization(normalization.offset + 1, normalization.scale)
+    transforms.keep_normalization(copied_run / "normalization.npz", other)
+    assert load(normalize="standard").spot(features) == spotter.spot(other(features))
+    with pytest.raises(InputError, match="other training features, normalised otherwise"):
+        transforms.keep_normalization(copied_run / "normalization.npz", normalization)
 
 
 def test_unfit_folders(copied_run, tiny_dataset, tmp_path):

@@ -1,17 +1,21 @@
 """Data parallelism: one program on all devices of all processes.
 
-The devices form a mesh of one axis. Batches are spread over it and all else is on every device;
-`jax.jit` then computes what one device would, so that SAM's norm, mixup's pairs and the gradient
-are those of the whole batch.
+The devices form a mesh of two axes. Along "chunks" a training's batches are spread, and all else is
+on every device; `jax.jit` then computes what one device would, so that SAM's norm, mixup's pairs
+and the gradient are those of the whole batch. Along "seeds" trainings of several seeds are spread,
+which exchange nothing; that axis has length 1 unless there are more devices than one training uses.
 
 Only process 0 validates, writes files, and logs.
 """
 
+import functools
+import math
 import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -20,6 +24,7 @@ from spotting.base.errors import InputError
 from spotting.base.signals import raise_on_sigterm
 
 AXIS = "chunks"
+SEEDS = "seeds"
 
 Result = TypeVar("Result")
 
@@ -57,12 +62,12 @@ def _number(variable: str) -> int | None:
     return int(text) if text else None
 
 
-def make_mesh(count: int, batch_size: int) -> Mesh:
-    """A mesh of `count` devices, or of all if it is 0.
+def make_mesh(count: int, batch_size: int, trainings: int = 1) -> Mesh:
+    """A mesh of `count` devices, or of all if it is 0, all of them for one training at a time.
 
     Raises:
       InputError: there are fewer, some process would have none, or a batch of `batch_size` chunks
-        cannot be spread evenly.
+        cannot be spread evenly, and there are no several trainings to spread instead.
     """
     devices = jax.devices()
     if count > len(devices):
@@ -73,16 +78,59 @@ def make_mesh(count: int, batch_size: int) -> Mesh:
             "set it to 0"
         )
     count = count or len(devices)
-    if batch_size % count:
+    if trainings == 1:
+        count_side_by_side(count, batch_size, 1, 1)
+    kinds = AxisType.Auto, AxisType.Auto
+    return jax.make_mesh((1, count), (SEEDS, AXIS), kinds, devices=devices[:count])
+
+
+def divide_mesh(mesh: Mesh, trainings: int) -> Mesh:
+    """The same devices for as many trainings at a time, neighbours for each."""
+    devices = mesh.devices.reshape(trainings, -1)
+    return Mesh(devices, (SEEDS, AXIS), axis_types=(AxisType.Auto, AxisType.Auto))
+
+
+def describe_mesh(mesh: Mesh) -> str:
+    """The devices in words, and how many each training has if that is not all."""
+    trainings, each = mesh.devices.shape
+    share = f", {each} for each training" if trainings > 1 else ""
+    return f"{mesh.size} x {mesh.devices.flat[0].device_kind}{share}"
+
+
+def count_side_by_side(devices: int, batch_size: int, trainings: int, min_chunks: int) -> int:
+    """How many trainings should each have a share of the devices, rather than all of them in turn.
+
+    A device is taken to be as fast with any smaller part of a batch as with `min_chunks` chunks.
+    Of two ways that then take as long, the one with more trainings sums gradients over fewer
+    devices.
+
+    Args:
+      devices: in all.
+      batch_size: B, of each training.
+      trainings: that there are.
+      min_chunks: of a batch.
+
+    Raises:
+      InputError: no way spreads a batch evenly.
+    """
+    best, least = 0, math.inf
+    for count in range(1, devices + 1 if trainings > 1 else 2):
+        share = devices // count
+        if devices % count or batch_size % share:
+            continue
+        time = -(-trainings // count) * max(batch_size // share, min_chunks)
+        if time <= least:
+            best, least = count, time
+    if not best:
         raise InputError(
-            f"training.batch_size {batch_size} is not a multiple of the {count} devices: change it "
-            "or set devices.count to one of its divisors"
+            f"training.batch_size {batch_size} is not a multiple of the {devices} devices: change "
+            "it or set devices.count to one of its divisors"
         )
-    return jax.make_mesh((count,), (AXIS,), (AxisType.Auto,), devices=devices[:count])
+    return best
 
 
 def shard(mesh: Mesh, arrays: Any) -> Any:
-    """Shards arrays [B, ...] over the mesh; within jit."""
+    """Shards arrays [B, ...] of a training over its devices; within jit."""
     return jax.lax.with_sharding_constraint(arrays, NamedSharding(mesh, PartitionSpec(AXIS)))
 
 
@@ -98,13 +146,47 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 def replicate(mesh: Mesh, tree: Any) -> Any:
     """Puts a tree of arrays, the same in all processes, on each device of the mesh."""
-    sharding = replicated(mesh)
+    return _put(replicated(mesh), tree)
 
+
+def spread_trainings(mesh: Mesh, tree: Any) -> Any:
+    """Puts arrays [S, ...] of S trainings, the same in all processes, on each training's devices.
+
+    Where the mesh has places for more trainings, copies of the first take them: see `gather`.
+    """
+    places = mesh.shape[SEEDS]
+
+    def fill(leaf: Any) -> Any:
+        missing = -len(leaf) % places
+        return jnp.concatenate([leaf] + [leaf[:1]] * missing) if missing else leaf
+
+    return _put(by_training(mesh), jax.tree.map(fill, tree))
+
+
+def by_training(mesh: Mesh) -> NamedSharding:
+    """The sharding of arrays [S, ...] of which a training's devices have what is its own."""
+    return NamedSharding(mesh, PartitionSpec(SEEDS)) if mesh.shape[SEEDS] > 1 else replicated(mesh)
+
+
+def gather(mesh: Mesh, tree: Any, trainings: int) -> Any:
+    """Of what `spread_trainings` has spread, the first S, on each device; processes ask together.
+
+    Nothing is copied where the devices have all of it.
+    """
+    return tree if mesh.shape[SEEDS] == 1 else _gather(mesh, tree, trainings)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def _gather(mesh: Mesh, tree: Any, trainings: int) -> Any:
+    return keep_replicated(mesh, jax.tree.map(lambda leaf: leaf[:trainings], tree))
+
+
+def _put(sharding: NamedSharding, tree: Any) -> Any:
     def put(leaf: Any) -> jax.Array:
         if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             return jax.random.wrap_key_data(put(jax.random.key_data(leaf)))
         array = np.asarray(leaf)
-        return jax.make_array_from_process_local_data(sharding, array, array.shape)
+        return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
     return jax.tree.map(put, tree)
 

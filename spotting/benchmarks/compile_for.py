@@ -88,6 +88,7 @@ class Row:
       paper_row: the row.
       target: the devices.
       devices: how many.
+      side_by_side: trainings that have devices of their own.
       device: what each of them is.
       memory_bytes: that each has.
       dtype: of the computation.
@@ -102,6 +103,7 @@ class Row:
     paper_row: str
     target: str
     devices: int
+    side_by_side: int
     device: str
     memory_bytes: int
     dtype: str
@@ -129,12 +131,17 @@ def compile_row(
       InputError: the batch cannot be shared among the devices.
     """
     dataset = row.describe(config)
-    mesh = target.make_mesh(config.devices.count, config.training.batch_size)
+    devices = config.devices
     # A host's memory is not known, and seldom the smaller one.
     kept = jnp.dtype(config.data.resident_dtype)
     needed = _split_bytes(config, dataset, size.halves, str(kept))
     choice = memory.weigh_loaders(
         needed, {target.chip.name: target.chip.memory_bytes}, kept.itemsize
+    )
+    # A stream feeds one training, which takes all devices.
+    trainings = 1 if choice.loader == "stream" else size.seeds
+    mesh = target.make_mesh(
+        devices.count, config.training.batch_size, trainings, devices.min_chunks
     )
     programs = []
     for name in names:
@@ -150,6 +157,7 @@ def compile_row(
         paper_row=config.paper_row,
         target=target.name,
         devices=mesh.size,
+        side_by_side=mesh.shape[parallel.SEEDS],
         device=target.chip.name,
         memory_bytes=target.chip.memory_bytes,
         dtype=config.model.dtype,
@@ -157,7 +165,7 @@ def compile_row(
         seeds=size.seeds,
         halves=size.halves,
         loader=choice,
-        seeds_at_once=_count_seeds(config, dataset, target, choice, programs, size),
+        seeds_at_once=_count_seeds(config, dataset, target, mesh, choice, programs, size),
         programs=tuple(programs),
     )
 
@@ -191,12 +199,14 @@ def _lower_training(
     frames = chunk_frames(config, dataset.frame_rate)
     shape = frames, dataset.feature_dim
     batch_size = config.training.batch_size
+    side_by_side, share = mesh.devices.shape
+    of_a_device = -(-size.seeds // side_by_side)  # trainings
     states = jax.eval_shape(
-        lambda: stack([init_state(seed, objective, shape, tx) for seed in range(size.seeds)])
+        lambda: stack([init_state(0, objective, shape, tx)] * of_a_device * side_by_side)
     )
     everywhere = parallel.replicated(mesh)
-    states = _place(states, everywhere)
-    flop = _step_flop(config, dataset, objective, hyper, batch_size // mesh.size) * size.seeds
+    states = _place(states, parallel.by_training(mesh))
+    flop = _step_flop(config, dataset, objective, hyper, batch_size // share) * of_a_device
     if choice.loader == "stream":
 
         def train(
@@ -295,21 +305,24 @@ def _count_seeds(
     config: ConfigDict,
     dataset: Dataset,
     target: Target,
+    mesh: jax.sharding.Mesh,
     choice: memory.Choice,
     programs: Sequence[Program],
     size: Size,
 ) -> int | None:
     """How many seeds `seeds_at_once=0` would train together."""
+    side_by_side = mesh.shape[parallel.SEEDS]
     if target.chip.platform in memory.ONE_AT_A_TIME or choice.loader == "stream":
-        return 1
+        return side_by_side
     trainings = [each for each in programs if each.name in row.ABLATIONS]
     if not trainings:
         return None
     split = _split_bytes(config, dataset, size.halves, config.data.resident_dtype)
     valid = _split_bytes(config, dataset, VALID_HALVES, config.model.dtype)
     most = max(each.compiled.peak_bytes for each in trainings)
-    each_seed = max(1, (most - split) // size.seeds)
-    return memory.count_trainings(each_seed, split + valid, target.chip.memory_bytes)
+    each_seed = max(1, (most - split) // -(-size.seeds // side_by_side))
+    count = memory.count_trainings(each_seed, split + valid, target.chip.memory_bytes)
+    return side_by_side * count
 
 
 def _split_bytes(config: ConfigDict, dataset: Dataset, halves: int, dtype: str) -> int:
@@ -356,7 +369,8 @@ def describe(found: Row) -> str:
     lines = [
         f"{found.paper_row or 'network'} compiled for {found.devices} x {found.device} "
         f"({found.target}), {found.dtype}, {found.batch_size} chunks a batch, {found.seeds} "
-        f"training(s) in a program, a split of {found.halves} halves",
+        f"training(s) in a program, {found.side_by_side} side by side, a split of {found.halves} "
+        "halves",
         "",
     ]
     header = (

@@ -17,7 +17,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh
 
 from spotting.base.errors import InputError
-from spotting.base.parallel import AXIS
+from spotting.base.parallel import AXIS, SEEDS, count_side_by_side
 
 # What libtpu asks for where no TPU is; the last lets a second process compile beside a first.
 _TPU_ENVIRONMENT = {
@@ -77,17 +77,20 @@ class Target:
     devices: tuple[Any, ...]
     devices_of_a_host: int
 
-    def make_mesh(self, count: int, batch_size: int) -> Mesh:
-        """As `parallel.make_mesh`, of the first `count` devices, or of all if it is 0."""
+    def make_mesh(
+        self, count: int, batch_size: int, trainings: int = 1, min_chunks: int = 1
+    ) -> Mesh:
+        """The first `count` devices, or all if it is 0, divided as a run of several seeds does.
+
+        Raises:
+          InputError: there are fewer, or a batch of `batch_size` chunks cannot be spread evenly.
+        """
         if count > len(self.devices):
             raise InputError(f"devices.count is {count}, but {self.name} has {len(self.devices)}")
         count = count or len(self.devices)
-        if batch_size % count:
-            raise InputError(
-                f"training.batch_size {batch_size} is not a multiple of {count} devices of "
-                f"{self.name}: set --config.training.batch_size or --config.devices.count"
-            )
-        return Mesh(np.array(self.devices[:count]), (AXIS,), axis_types=(AxisType.Auto,))
+        side_by_side = count_side_by_side(count, batch_size, trainings, min_chunks)
+        devices = np.array(self.devices[:count]).reshape(side_by_side, -1)
+        return Mesh(devices, (SEEDS, AXIS), axis_types=(AxisType.Auto, AxisType.Auto))
 
 
 def find_target(name: str) -> Target:

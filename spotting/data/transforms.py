@@ -282,16 +282,49 @@ def fit_normalization_once(
     kept = read_normalization(path, halves)
     if kept is not None:
         return kept
-    fitted_on = _hash_lengths(halves)
     normalization = fit_normalization(dataset, transform)
     assert normalization is not None  # There is something to fit, by the first line.
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write_fit(path, normalization, _hash_lengths(halves))
+    return normalization
+
+
+def keep_normalization(path: Path, normalization: Normalization) -> None:
+    """Writes the normalisation that a run trains with into its folder.
+
+    Raises:
+      InputError: the run has another one there, or a damaged one.
+    """
+    if path.exists():
+        kept, _ = _read_fit(epath.Path(path))
+        same = np.array_equal(kept.offset, normalization.offset)
+        if not (same and np.array_equal(kept.scale, normalization.scale)):
+            raise InputError(
+                f"{path}: the run was started on other training features, normalised otherwise; "
+                "start in a new --workdir"
+            )
+        return
+    _write_fit(epath.Path(path), normalization, "")
+
+
+def find_normalization(
+    path: Path, dataset: Dataset, transform: Transform, prepared_dir: str | os.PathLike
+) -> Normalization | None:
+    """The normalisation that a run was trained with.
+
+    Runs of earlier versions have none in their folder: theirs is `fit_normalization_once`'s.
+    """
+    if transform.normalize != "none" and path.exists():
+        return _read_fit(epath.Path(path))[0]
+    return fit_normalization_once(dataset, transform, prepared_dir)
+
+
+def _write_fit(path: epath.Path, normalization: Normalization, fitted_on: str) -> None:
     content = io.BytesIO()
     np.savez(content, offset=normalization.offset, scale=normalization.scale, fitted_on=fitted_on)
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.parent / f".{path.name}.partial"
     partial.write_bytes(content.getvalue())
     partial.replace(path)
-    return normalization
 
 
 def locate_normalization(

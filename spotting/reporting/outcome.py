@@ -8,8 +8,7 @@ from spotting.base.files import hold_folder
 from spotting.base.logs import log
 from spotting.reporting.games import MissingTruth
 from spotting.reporting.model_card import is_card, write_model_card
-from spotting.reporting.runs import MARKDOWN_FILE, REPORT_FILE, TIMELINE_FIGURE_FILE
-from spotting.runs.layout import CARD
+from spotting.runs.layout import CARD, REPORT, REPORT_TEXT, TIMELINE
 from spotting.scoring.figures import format_scores
 
 
@@ -34,11 +33,11 @@ def present(
     """
     show(title or workdir.name, folders, results)
     scored = [folder for seed, folder in folders.items() if results[seed]]
-    figures = [folder for folder in scored if is_new or _lacks(folder / TIMELINE_FIGURE_FILE)]
+    figures = [folder for folder in scored if is_new or _lacks(folder / TIMELINE)]
     cards = [
         folder for folder in scored if _lacks(folder / CARD) or (is_new and is_card(folder / CARD))
     ]
-    is_due = is_new or any(_lacks(workdir / name) for name in (REPORT_FILE, MARKDOWN_FILE))
+    is_due = is_new or any(_lacks(workdir / name) for name in (REPORT, REPORT_TEXT))
     reports = [workdir] if scored and is_due else []
     if not figures and not reports and not cards:
         return

@@ -7,9 +7,10 @@ from pathlib import Path
 from spotting.base.files import write_text_atomic
 from spotting.reporting import sections
 from spotting.reporting.page import escape, make_page
-from spotting.reporting.runs import MARKDOWN_FILE, REPORT_FILE, read_rows
+from spotting.reporting.runs import read_rows
 from spotting.reporting.study import ReportedStudy, read_study
 from spotting.reporting.tables import escape_markdown, to_html, to_markdown
+from spotting.runs import layout
 
 
 def write_report(directories: Sequence[Path], output: Path) -> Path:
@@ -27,9 +28,9 @@ def write_report(directories: Sequence[Path], output: Path) -> Path:
     """
     study = read_study(read_rows(directories), progress=lambda line: print(line, file=sys.stderr))
     parts = sections.make_sections(study)
-    write_text_atomic(output / MARKDOWN_FILE, _make_markdown(study, parts))
-    write_text_atomic(output / REPORT_FILE, _make_html(study, parts))
-    return output / REPORT_FILE
+    write_text_atomic(output / layout.REPORT_TEXT, _make_markdown(study, parts))
+    write_text_atomic(output / layout.REPORT, _make_html(study, parts))
+    return output / layout.REPORT
 
 
 def _make_html(study: ReportedStudy, parts: Sequence[sections.Section]) -> str:

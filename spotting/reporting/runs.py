@@ -21,7 +21,6 @@ WITH, WITHOUT = "with_displacement", "without_displacement"
 GUESSING, ORACLE = "guessing", "oracle"
 """What else metrics.json may hold: random confidences, and the truth as a model's output."""
 
-REPORT_FILE, MARKDOWN_FILE, TIMELINE_FIGURE_FILE = "report.html", "report.md", "timeline.png"
 """What a finished run's folder gets."""
 
 LARGEST = 1e100

@@ -16,7 +16,8 @@ from spotting.base.files import atomic_file
 from spotting.base.text_table import printable
 from spotting.data.annotations import Event, Prediction
 from spotting.reporting.games import LabelledHalf, read_predictions, read_truth
-from spotting.reporting.runs import TIMELINE_FIGURE_FILE, WITH, read_run
+from spotting.reporting.runs import WITH, read_run
+from spotting.runs.layout import TIMELINE
 from spotting.scoring import metrics
 
 TOLERANCE = 5.0
@@ -62,7 +63,7 @@ def write_snapshot(
         for spot in spots
         if spot.label in classes and spot.confidence >= limits.get(spot.label, THRESHOLD)
     ]
-    path = Path(workdir) / TIMELINE_FIGURE_FILE
+    path = Path(workdir) / TIMELINE
     figure = _draw(half, spots, classes, limits)
     with atomic_file(path) as file, warnings.catch_warnings():
         # A name may be in a script that no installed font has; boxes say as much.

@@ -22,6 +22,7 @@ from spotting.runs import layout
 _POSITIVE = (
     "model.projection",
     "data.stream_parts",
+    "devices.min_chunks",
     "anchors.chunk",
     "anchors.confidence_radius",
     "anchors.displacement_radius",
@@ -86,6 +87,7 @@ _LATER_FIELDS = {
     "model.transformer.attention": "auto",
     "data.event_time": "gameTime",
     "data.stream_parts": 1,
+    "devices.min_chunks": 16,
     "logging.profile": "",
     "training.debug_nans": False,
     "anchors.confidence_shape": "box",

@@ -1,5 +1,6 @@
 """Epochs of training, fed from the device's own memory or by a stream from disk."""
 
+import dataclasses
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -57,31 +58,32 @@ def choose_loader(setup: Setup) -> Choice:
 def count_trainings_at_once(setup: Setup, wanted: int) -> int:
     """How many trainings to run in one program: what the config says, or what the memory holds.
 
-    Copies of one computation are batched by `jax.vmap`: on a GPU five small networks are launched
-    as one.
+    Each has devices of its own if there are more than one training uses. Besides, copies of one
+    computation are batched by `jax.vmap`: on a GPU five small networks are launched as one.
 
     Args:
       setup: of the experiment.
       wanted: trainings in all.
     """
     config, dataset = setup.config, setup.matches.dataset
+    side_by_side = setup.mesh.shape[parallel.SEEDS]
+    device = jax.local_devices()[0]
     if find_system(config):
-        alone = jax.local_devices()[0].platform == "cpu"
-        return config.seeds_at_once or (1 if alone else wanted)
+        alone = device.platform == "cpu"
+        return config.seeds_at_once or (side_by_side if alone else wanted)
     if choose_loader(setup).loader == "stream":
         return 1  # Each training has a stream of its own.
     if config.seeds_at_once:
         return config.seeds_at_once
-    device = jax.local_devices()[0]
     if wanted == 1 or device.platform in memory.ONE_AT_A_TIME:
-        return 1
+        return side_by_side
     objective = setup.make_objective("confidence")
     assert isinstance(objective, Objective)  # There is no other system, see above.
     step = memory.compile_step(
         objective,
         Hyper(*[1.0] * 4),  # the method that needs most
         read_optimizer(config),
-        batch_size=config.training.batch_size // setup.mesh.size,
+        batch_size=config.training.batch_size // setup.mesh.shape[parallel.AXIS],
         chunk_shape=setup.chunk_shape,
         dtype=jnp.dtype(config.data.resident_dtype),
     )
@@ -91,7 +93,32 @@ def count_trainings_at_once(setup: Setup, wanted: int) -> int:
         frames = sum(half.num_frames for half in setup.matches.splits.get(split, ()))
         shared += memory.feature_bytes(frames, dataset.feature_dim, classes, dtype)
     count = memory.count_trainings(memory.program_bytes(step), shared, memory.free_memory(device))
-    return int(parallel.from_process_0(np.asarray(count)))
+    return side_by_side * int(parallel.from_process_0(np.asarray(count)))
+
+
+def divide_devices(setup: Setup, trainings: int) -> Setup:
+    """The setup with devices of its own for each of several trainings, where that is faster.
+
+    A stream feeds one training, which takes all devices.
+
+    Args:
+      setup: of an experiment.
+      trainings: that are to run, in one program or more.
+
+    Raises:
+      InputError: a batch cannot be spread evenly.
+    """
+    config = setup.config
+    several = trainings > 1 and config.seeds_at_once != 1
+    if several and setup.mesh.size > 1 and not find_system(config):
+        several = choose_loader(setup).loader != "stream"
+    count = parallel.count_side_by_side(
+        setup.mesh.size,
+        config.training.batch_size,
+        trainings if several else 1,
+        config.devices.min_chunks,
+    )
+    return dataclasses.replace(setup, mesh=parallel.divide_mesh(setup.mesh, count))
 
 
 def make_epochs(
@@ -147,7 +174,7 @@ def _make_resident_epochs(
         )
 
     compiled = make_run_epoch(run, num_seeds, setup.mesh)
-    own = _replicate(setup, per_run)
+    own = _spread(setup, per_run)
     return lambda states, epoch: compiled(states, own, split)
 
 
@@ -194,7 +221,7 @@ def _make_drawn_epochs(setup: Setup, recipe: Recipe, per_run: PerRun, num_seeds:
         )
 
     compiled = make_run_epoch(run, num_seeds, setup.mesh)
-    own = _replicate(setup, per_run)
+    own = _spread(setup, per_run)
     return lambda states, epoch: compiled(states, own, replicated)
 
 
@@ -239,7 +266,7 @@ def _make_streamed_epochs(
 
     drawn_for_epoch = jax.jit(draw, out_shardings=parallel.replicated(setup.mesh))
     compiled = make_run_epoch(run, 1, setup.mesh)
-    own = _replicate(setup, per_run)
+    own = _spread(setup, per_run)
     position = -1
     batches: Iterator[Batch] = iter(())
 
@@ -261,6 +288,6 @@ def _make_streamed_epochs(
     return run_epoch
 
 
-def _replicate(setup: Setup, per_run: PerRun) -> Any:
+def _spread(setup: Setup, per_run: PerRun) -> Any:
     arrays = {name: np.asarray(values, np.float32) for name, values in per_run.items()}
-    return parallel.replicate(setup.mesh, arrays)
+    return parallel.spread_trainings(setup.mesh, arrays)

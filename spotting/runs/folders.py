@@ -14,6 +14,7 @@ from spotting.base.errors import InputError
 from spotting.base.files import hold_folder, read_object, remove_temporaries
 from spotting.base.logs import RunLog, environment
 from spotting.data.dataset import write_description
+from spotting.data.transforms import keep_normalization
 from spotting.runs import layout
 from spotting.runs.config import check_workdir, one_seed, save_config
 from spotting.runs.setup import Setup
@@ -70,6 +71,8 @@ def claim_folders(setup: Setup) -> None:
         for seed, folder in setup.folders.items():
             save_config(one_seed(setup.config, seed), folder)
             write_description(setup.matches.source, folder)
+            if setup.matches.normalization is not None:
+                keep_normalization(folder / layout.NORMALIZATION, setup.matches.normalization)
 
 
 def group_runs(runs: Sequence[SeedRun], most: int) -> list[list[SeedRun]]:

@@ -2,6 +2,7 @@
 
     config.json          the resolved config
     dataset.json         what the data was: classes, frame rate, features
+    normalization.npz    what features are shifted and scaled by, if the config has them normalised
     log.jsonl            a line for each start, epoch and validation
     tensorboard/         the same as curves
     checkpoints/         confidence/ and displacement/, each with best/ and latest/
@@ -25,6 +26,7 @@ from pathlib import Path
 from spotting.base.errors import InputError
 
 CONFIG = "config.json"
+NORMALIZATION = "normalization.npz"
 LOG = "log.jsonl"
 TENSORBOARD = "tensorboard"
 METRICS = "metrics.json"

@@ -13,6 +13,7 @@ from spotting.base.logs import ProgressLine, log
 from spotting.data.dataset import Dataset
 from spotting.data.halves import Half, check_features, open_dataset
 from spotting.data.transforms import (
+    Normalization,
     describe_transformed,
     fit_normalization_once,
     read_transformed_split,
@@ -34,6 +35,7 @@ class Matches:
       source: the data set as it is on disk.
       dataset: the data set as the experiment sees it, after the config's feature transforms.
       splits: the halves of "train", "valid" and "test", of those that are there.
+      normalization: that the halves' features have gone through, if any.
       prepared: the prepared data that the halves are read from, on a machine without the folder of
         the matches; None if they are read from that folder.
     """
@@ -41,6 +43,7 @@ class Matches:
     source: Dataset
     dataset: Dataset
     splits: Mapping[str, Sequence[Half]]
+    normalization: Normalization | None = None
     prepared: "Prepared | None" = None
 
     @property
@@ -87,7 +90,8 @@ def read_matches(config: ConfigDict, workdir: Path) -> Matches:
             line.show(f"checking {split}: {done}/{count}", final=done == count)
 
         check_features(halves, show)
-    return Matches(source, describe_transformed(source, transform), splits)
+    dataset = describe_transformed(source, transform)
+    return Matches(source, dataset, splits, normalization)
 
 
 def _read_prepared(config: ConfigDict) -> Matches:
@@ -106,7 +110,9 @@ def _read_prepared(config: ConfigDict) -> Matches:
     log(f"data: {prepared.builder.data_dir}, without the folder it was made from")
     names = _find_splits(config, prepared.dataset)
     splits = {split: prepared.halves(name) for split, name in names.items()}
-    return Matches(prepared.source, prepared.dataset, splits, prepared)
+    transform = read_transform(config)
+    normalization = fit_normalization_once(prepared.source, transform, data.prepared_dir)
+    return Matches(prepared.source, prepared.dataset, splits, normalization, prepared)
 
 
 def _find_splits(config: ConfigDict, dataset: Dataset) -> dict[str, str]:

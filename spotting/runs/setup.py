@@ -57,7 +57,7 @@ class Setup:
       config: as configs/common.py has it.
       workdir: the run's folder, which may be new.
       matches: the data.
-      mesh: the devices that share a batch.
+      mesh: the devices; all of them share a batch, unless `feeding.divide_devices` divided them.
       chunk_frames: T.
       schedule: how long to train.
       offsets: int16 [N, K] of each half of the training split.
@@ -139,7 +139,8 @@ def make_setup(config: ConfigDict, workdir: Path) -> Setup:
     check_config(config)
     check_system(config)
     _check_attention(config)
-    mesh = parallel.make_mesh(config.devices.count, config.training.batch_size)
+    trainings = len(config.seeds) if config.seeds_at_once != 1 else 1
+    mesh = parallel.make_mesh(config.devices.count, config.training.batch_size, trainings)
     # Before the folder's own config: where both are wrong, the data is what was mistyped.
     matches = read_matches(config, workdir)
     check_window(config, len(matches.classes))

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from spotting.base.errors import InputError
 from spotting.data.dataset import DESCRIPTION_FILE, FEATURE_SETS, Dataset, describe_dataset
-from spotting.data.transforms import Normalization, describe_transformed, fit_normalization_once
+from spotting.data.transforms import Normalization, describe_transformed, find_normalization
 from spotting.runs import layout
 from spotting.runs.config import load_config, locate_prepared, read_transform
 from spotting.runs.hub import find_run
@@ -92,7 +92,10 @@ def load_run(workdir: str | os.PathLike) -> TrainedRun:
         num_columns = dataset.feature_dim if transform.normalize != "none" else None
         params, normalization = read_weights(weights, shapes, num_columns)
     else:
-        normalization = fit_normalization_once(source, transform, locate_prepared(config, source))
+        prepared = locate_prepared(config, source)
+        normalization = find_normalization(
+            workdir / layout.NORMALIZATION, source, transform, prepared
+        )
         params = {kind: _restore_best(workdir, kind, shapes[kind]) for kind in kinds}
     models = {
         kind: Model(

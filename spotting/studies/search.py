@@ -26,7 +26,7 @@ from spotting.base.files import (
 from spotting.base.logs import RunLog, environment, log
 from spotting.reporting.runs import read_log
 from spotting.runs.config import check_config, one_seed, save_config
-from spotting.runs.feeding import count_trainings_at_once
+from spotting.runs.feeding import count_trainings_at_once, divide_devices
 from spotting.runs.folders import SeedRun, group_near, read_steps
 from spotting.runs.layout import LOG, locate_checkpoints
 from spotting.runs.setup import Setup, list_kinds, make_setup
@@ -174,7 +174,8 @@ def _score_trials(setup: Setup, kind: str, trials: Sequence[ConfigDict]) -> np.n
     # Targets are part of a program: trainings with other radii are other programs.
     for radius in sorted({_read_value(member.config, kind, RADIUS) for member in pending}):
         alike = [m for m in pending if _read_value(m.config, kind, RADIUS) == radius]
-        most = count_trainings_at_once(_use(setup, alike[0].config), len(alike))
+        setup = divide_devices(_use(setup, alike[0].config), len(alike))
+        most = count_trainings_at_once(setup, len(alike))
         steps = [[_read_steps(member, kind)] for member in alike]
         for group in group_near(steps, most):
             _train(setup, kind, [alike[index] for index in group])

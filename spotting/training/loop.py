@@ -127,7 +127,7 @@ def fit(
       run_epoch: trains an epoch.
       schedule: how long.
       members: checkpoints and log of each seed.
-      mesh: the devices, each of which has all of the states.
+      mesh: the devices; see `parallel` for which has what of the states.
       name: of the model, for messages.
       validation: None without a validation split.
       progress: whether to show a progress line.
@@ -143,7 +143,7 @@ def fit(
     """
     states, best = _resume(states, [member.checkpoints for member in members])
     first = int(states.step[0]) // schedule.steps
-    states = parallel.replicate(mesh, states)
+    states = parallel.spread_trainings(mesh, states)
     saver = _Saver(name, validation, schedule, members, best)
     line = _Progress(name, schedule, first, ProgressLine(progress))
     failed: dict[int, str] = {}
@@ -161,6 +161,7 @@ def fit(
                 # The old states are gone afterwards.
                 before = jax.tree.map(jnp.copy, states) if debug_nans else None
                 states, metrics = run_epoch(states, epoch)
+                metrics = parallel.gather(mesh, metrics, len(members))
                 running.append(_Running(epoch, started, metrics))
                 is_last = epoch + 1 == schedule.epochs
                 validate = is_last or (epoch + 1) % schedule.validate_every == 0
@@ -190,10 +191,11 @@ def fit(
                     _log_epoch(members[index].log, name, each.epoch, index, each.metrics, speed)
 
             if is_due:
-                failed |= _find_unsound(name, epoch, states.params, failed)
-            if is_due and parallel.is_process_0():
-                saver.save(epoch + 1, states, validate, failed, is_last)
-                last_save = time.monotonic()
+                kept = parallel.gather(mesh, states, len(members))
+                failed |= _find_unsound(name, epoch, kept.params, failed)
+                if parallel.is_process_0():
+                    saver.save(epoch + 1, kept, validate, failed, is_last)
+                    last_save = time.monotonic()
             if is_last or stops:
                 saver.wait()
             if done:
@@ -226,12 +228,16 @@ def make_run_epoch(
       train_epoch: of a seed's state, its own hyper-parameters, and the data that all share.
       seeds: S. One seed is not batched over an axis of one: backends have slower paths for batched
         products.
-      mesh: the devices; what comes out is on each of them.
+      mesh: the devices; if several trainings are spread over them, each computes its own.
 
     Returns:
       The jitted function of the stacked states, the stacked hyper-parameters and the data.
     """
-    compiled = functools.partial(jax.jit, donate_argnums=0, out_shardings=parallel.replicated(mesh))
+    compiled = functools.partial(
+        jax.jit, donate_argnums=0, out_shardings=parallel.by_training(mesh)
+    )
+    if mesh.shape[parallel.SEEDS] > 1:
+        return compiled(jax.vmap(train_epoch, in_axes=(0, 0, None), spmd_axis_name=parallel.SEEDS))
     if seeds > 1:
         return compiled(jax.vmap(train_epoch, in_axes=(0, 0, None)))
 
