@@ -1,5 +1,6 @@
 """A data set of matches and a trained run, both as small as they can be, for whoever needs one."""
 
+import collections
 import fcntl
 import os
 import signal
@@ -17,6 +18,21 @@ import pytest
 from helpers import SPLITS, tiny_config, write_dataset
 
 from spotting import experiment
+
+LONGEST = (
+    "test_multi_device",
+    "test_end_to_end",
+    "test_extract",
+    "test_systems",
+    "test_parity_baselines",
+    "test_seeds",
+    "test_killed",
+    "test_export",
+    "test_review_browser",
+    "test_precision",
+    "test_parity",
+    "test_initial_weights",
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -39,6 +55,13 @@ def pytest_configure(config: pytest.Config) -> None:
     }.items():
         os.environ[option.upper()] = str(value)
         jax.config.update(option, value)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begins with the files that take longest, so that no process is left with one at the end."""
+    slow = collections.Counter(item.path for item in items if item.get_closest_marker("slow"))
+    longest = {name: index for index, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: (longest.get(item.path.stem, len(longest)), -slow[item.path]))
 
 
 @pytest.fixture(scope="session")

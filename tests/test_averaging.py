@@ -38,6 +38,7 @@ def assert_equal(a, b):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-5, atol=1e-6), a, b)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=20)
 @given(st.floats(0.0, 0.999), st.integers(1, 8))
 def test_is_the_weighted_mean_of_the_weights_so_far(decay, num_steps):
@@ -68,6 +69,7 @@ def test_without_an_average_the_newest_weights_are_read():
     assert_equal(read_average(averaged.init(PARAMS), PARAMS), PARAMS)  # before the first step
 
 
+@pytest.mark.slow
 def test_seeds_that_train_together_have_averages_of_their_own():
     tx = average_weights(sam(optax.sgd(0.01), 0.0), 0.9)
 
@@ -87,6 +89,7 @@ def test_needs_the_weights():
         tx.update(PARAMS, tx.init(PARAMS))
 
 
+@pytest.mark.slow
 def test_averages_of_two_seeds_are_kept_and_resumed(tmp_path):
     tx = average_weights(sam(optax.sgd(0.01), 0.1), 0.9)
 

@@ -97,6 +97,7 @@ def test_labels_of_windows():
     np.testing.assert_array_equal(batch.features[-1, -1], split.features[94])  # repeated
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pool", [name + more for name in POOLS for more in ("", "++")])
 def test_every_pool_spots_halves_of_any_length(pool):
     network = NetVLAD(3, pool, clusters=4)
@@ -112,6 +113,7 @@ def test_every_pool_spots_halves_of_any_length(pool):
     np.testing.assert_array_equal(published, scores[:-1])
 
 
+@pytest.mark.slow
 def test_an_empty_frame_has_a_finite_gradient():
     frames = RNG.normal(size=(2, 5, 4)).astype(np.float32)
     frames[0, 1] = 0
@@ -224,6 +226,7 @@ def test_erasing_follows_the_order_of_drawing():
     np.testing.assert_array_equal(after, state)
 
 
+@pytest.mark.slow
 def test_targets_of_detections():
     shifts = np.where(random_labels(40, 3, 0.05), 0.0, 7.0)[None]
     for count in (3, 15):
@@ -305,6 +308,7 @@ def test_losses_are_finite_at_the_ends():
         assert np.isfinite(gradient(predicted)).all()
 
 
+@pytest.mark.slow
 def test_long_convolution_is_the_short_one():
     x = RNG.normal(size=(2, 30, 3)).astype(np.float32)
     for taps in (1, 2, 7, 16):
@@ -410,6 +414,7 @@ def test_head_spots_halves_of_any_length():
     assert np.count_nonzero(scores >= 0) <= 6
 
 
+@pytest.mark.slow
 def test_clip_loss_without_the_clips_that_do_not_count():
     logits = RNG.normal(size=(6, 4)).astype(np.float32)
     offset, place = RNG.random((2, 6)).astype(np.float32)

@@ -13,6 +13,8 @@ from spotting.base.errors import InputError
 from spotting.benchmarks import device, row, scoring, work
 from spotting.runs.setup import chunk_frames, make_network
 
+pytestmark = pytest.mark.slow
+
 
 def test_products_are_counted():
     def function(x, y):
@@ -70,7 +72,6 @@ def found(config):
         return row.measure(config, seeds=2, log=lambda text: None)
 
 
-@pytest.mark.slow
 def test_a_row_is_measured_in_each_way(config, found):
     assert list(found.epochs) == ["plain", "SAM"]
     assert found.batch_size == 4
@@ -113,7 +114,6 @@ def run_benchmark(found, monkeypatch, capsys):
     jax.config.update("jax_enable_compilation_cache", caches)
 
 
-@pytest.mark.slow
 def test_the_command_measures_all_networks_and_writes_them_down(run_benchmark, found, tmp_path):
     file = tmp_path / "speed.json"
     asked, status, out, _ = run_benchmark(

@@ -40,6 +40,8 @@ from spotting.data.transforms import (
     read_transformed_split,
 )
 
+pytestmark = pytest.mark.slow
+
 GAMES = {"train": [(5, 30), (8, 17)], "valid": [(9, 4)]}
 
 
@@ -268,7 +270,6 @@ def test_other_settings_are_not_what_was_prepared(folder, tmp_path):
         open_alone(place, dataset="marked matches")
 
 
-@pytest.mark.slow
 def test_plain_tfds_load_without_a_config_name(folder):
     """By a program that knows nothing of this one."""
     prepared.prepare(config_of(folder), folder, folder / "prepared")
@@ -424,7 +425,6 @@ class Killer:
         return guarded
 
 
-@pytest.mark.slow
 def test_a_kill_at_any_moment(monkeypatch, tmp_path):
     folder = write_matches(tmp_path / "few", {"train": [(9, 4)], "valid": [(5, 3)]})
     config = config_of(folder)
@@ -489,7 +489,6 @@ def test_a_damaged_report_tells_nothing(folder, monkeypatch, tmp_path, report):
     assert killer.written == 3
 
 
-@pytest.mark.slow
 def test_a_killed_process(tmp_path):
     """SIGKILL between two shards, and the same command again."""
     games = [(2_000, 2_000)] * 40

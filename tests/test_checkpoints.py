@@ -82,6 +82,7 @@ def _truncate(path):
 DAMAGES = (_flip, _truncate, os.unlink)
 
 
+@pytest.mark.slow
 def test_damages_are_found_whatever_the_file(tmp_path):
     generator = np.random.default_rng(0)
     tree = {"w": jnp.asarray(generator.normal(size=(40, 9)), jnp.float32), "n": 3}
@@ -127,6 +128,7 @@ def test_a_checkpoint_of_an_earlier_version_has_no_checksums(tmp_path):
         Checkpoints(tmp_path).restore("best", other)
 
 
+@pytest.mark.slow
 def test_seeds_resume_from_the_newest_step_that_is_sound(tmp_path, capsys):
     seeds = [Checkpoints(tmp_path / name) for name in "ab"]
     for step in (1, 2):

@@ -282,6 +282,7 @@ def test_without_a_validation_split_the_last_parameters_count(tiny_dataset, tmp_
         assert run.checkpoints["confidence"].step("best") == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -12,6 +12,8 @@ from spotting import Spotter, experiment, export
 from spotting.base import cli
 from spotting.inference import spots
 
+pytestmark = pytest.mark.slow
+
 T, P, K = 32, 16, 3
 
 
@@ -104,7 +106,6 @@ def test_spots_are_the_run_s(exported, tiny_run):
     _check_spots(tiny_run, exported, 1.0)
 
 
-@pytest.mark.slow
 def test_takes_what_the_feature_files_hold(other, tmp_path):
     found = export.export(other, tmp_path)
     assert found.moved == 0

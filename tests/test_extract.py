@@ -151,6 +151,7 @@ def test_from_a_video_to_features(tmp_path):
     assert (tmp_path / "both/match/1_EfficientNetLite0.npy").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
@@ -183,13 +184,13 @@ def test_no_permission(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_signals_end_it_and_the_same_command_resumes(tmp_path, number, status):
-    path = write_video(tmp_path / "match.mkv", 6000, size=(320, 180))
+    path = write_video(tmp_path / "match.mkv", 6000, size=(160, 90))
     command = [sys.executable, "-m", "spotting.extract", f"--video={path}", f"--output={tmp_path}"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 120
         while not list(tmp_path.glob("match/.*.parts")) and time.monotonic() < deadline:
             time.sleep(0.1)
-        time.sleep(8)
+        time.sleep(3)
         process.send_signal(number)
         _, error = process.communicate(timeout=60)
     assert process.returncode == status

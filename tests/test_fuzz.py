@@ -26,6 +26,8 @@ from spotting.runs.folders import read_scored
 from spotting.runs.prediction_record import PredictionRecord
 from spotting.video import games, record
 
+pytestmark = pytest.mark.slow
+
 SLOW = "dataset.json", "run folder", "results.zip", "predictions.npz"
 HERE = [name for name, target in fuzz.TARGETS.items() if not target.in_child]
 

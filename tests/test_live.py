@@ -75,6 +75,7 @@ def noise(count, seed=0):
     return np.random.default_rng(seed).normal(size=(count, CLASSES)).astype(np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suppression", SUPPRESSIONS, ids=lambda s: f"{s.kind}{len(s.windows)}")
 @pytest.mark.parametrize("count", [1, 7, T - 1, T, T + 1, 2 * T - 3, 150])
 def test_offline_is_stream(suppression, count):
@@ -147,6 +148,7 @@ def test_a_chain_waits_for_its_end():
     np.testing.assert_array_equal(remaining, climb)
 
 
+@pytest.mark.slow
 def test_the_spotters_stream(tiny_run):
     spotter = Spotter.load(tiny_run)
     features = np.random.default_rng(2).normal(size=(170, 16)).astype(np.float32)

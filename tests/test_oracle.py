@@ -32,6 +32,7 @@ def score(monkeypatch, capsys, tiny_dataset):
 SHORT = "--window=6"
 
 
+@pytest.mark.slow
 def test_the_ceiling_is_high(score):
     lines, scores = score(SHORT)
     assert lines[0] == (
@@ -44,6 +45,7 @@ def test_the_ceiling_is_high(score):
     assert score("--window=20")[1]["loose"] < scores["loose"] - 2
 
 
+@pytest.mark.slow
 def test_without_features_halves_last_as_long_as_their_labels(score, tiny_dataset, tmp_path):
     for path in tiny_dataset.rglob(LABELS_FILE):
         target = tmp_path / path.relative_to(tiny_dataset)

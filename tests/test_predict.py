@@ -103,6 +103,7 @@ def test_all_that_is_written(run, tiny_run, tiny_dataset, tmp_path):
     assert GAME in page or json.dumps(GAME) in page
 
 
+@pytest.mark.slow
 def test_threshold_offset_and_window(run, game, tmp_path, tiny_run):
     def spots(*arguments):
         code, _, err = run("--features", game, "--overwrite", *arguments)
@@ -145,6 +146,7 @@ def test_minutes_of_the_match_in_the_table_and_on_the_page(tmp_path):
     assert re.findall(r'"period":(\[.*?\]|null)', page) == ["[0,45]", "[45,45]", "null"]
 
 
+@pytest.mark.slow
 def test_what_is_there_is_kept(run, game, tmp_path):
     table = tmp_path / "out" / "spots.csv"
     table.parent.mkdir()
@@ -169,6 +171,7 @@ def _count_spots(monkeypatch):
     return calls
 
 
+@pytest.mark.slow
 def test_the_same_command_resumes(run, tiny_dataset, tmp_path, monkeypatch):
     output = tmp_path / "out"
     arguments = (f"--features={tiny_dataset}", "--threshold=auto", "--offset=1:5,2:-3")
@@ -193,6 +196,7 @@ def test_the_same_command_resumes(run, tiny_dataset, tmp_path, monkeypatch):
     assert {row["game"] for row in _table(output)} == {*GAMES, "m9"}
 
 
+@pytest.mark.slow
 def test_results_of_another_run_or_other_options_are_kept(run, game, tiny_run, tmp_path):
     assert run(f"--features={game}")[0] == 0
     whole = (tmp_path / "out" / "spots.csv").read_bytes()
@@ -398,6 +402,7 @@ def test_lengths_of_another_rate(tmp_path):
     assert warnings([300], 2.0, soccer=False) != []
 
 
+@pytest.mark.slow
 def test_compiled_programs_are_kept_for_the_next_start(tiny_run, tmp_path):
     np.save(tmp_path / "clip.npy", np.zeros((9, 16), np.float32))
     command = [sys.executable, "-m", "spotting.predict", f"--workdir={tiny_run}"]

@@ -12,6 +12,8 @@ from spotting import predict
 from spotting.base import cli
 from spotting.data.annotations import read_results
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def run(tiny_run, tiny_dataset, tmp_path, monkeypatch, capsys):

@@ -18,6 +18,8 @@ from spotting.data.annotations import read_results
 from spotting.video import FEATURES, FeatureNetwork
 from spotting.video import network as networks
 
+pytestmark = pytest.mark.slow
+
 FEATURES_NAME = "EfficientNetLite0"
 
 

@@ -64,6 +64,7 @@ def test_the_challenge_split_may_be_absent(folder):
     assert prepare.prepare(make_config(folder)) == 0
 
 
+@pytest.mark.slow
 def test_the_command_line(folder):
     command = [sys.executable, "-m", "spotting.prepare", "--config=configs/unet_combination.py"]
     done = subprocess.run(

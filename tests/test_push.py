@@ -21,6 +21,8 @@ from spotting.runs import hub
 from spotting.runs.initial_weights import read_initial_weights
 from spotting.runs.prediction_record import identify_run
 
+pytestmark = pytest.mark.slow
+
 safetensors = pytest.importorskip("safetensors.numpy")
 FILES = {
     *("README.md", "config.json", "dataset.json", "metrics.json", "model.safetensors"),
@@ -253,7 +255,6 @@ print(json.dumps({"spots": found, "errors": errors}))
 """
 
 
-@pytest.mark.slow
 def test_to_a_hub_and_back(tiny_run, tmp_path):
     pytest.importorskip("huggingface_hub")
     np.save(tmp_path / "1_toy16.npy", _features())

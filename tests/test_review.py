@@ -559,6 +559,7 @@ def _run(command: str, *arguments) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.slow
 def test_killed_while_saving_nothing_is_lost(video, tmp_path):
     """What the server has answered to is there after kill -9, and each file is whole."""
     folder = write_spots(tmp_path / "spots", 300, seconds=11.5)
@@ -661,6 +662,7 @@ def test_the_evaluator_finds_what_was_confirmed(tmp_path):
     assert scores["Corner"] == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_an_unreadable_folder_or_flag_is_one_line(video, tmp_path):
     for arguments in (
         ("--spots", tmp_path / "none", "--video", video),

@@ -267,6 +267,7 @@ def test_cuts_follow_one_another_and_replays_show_the_action_again_slowly(halves
     assert len(np.unique(moved.picture(stadium, 330))) > 100
 
 
+@pytest.mark.slow
 def test_the_files_hold_the_pictures_and_an_interrupted_season_is_finished(tmp_path, monkeypatch):
     av = pytest.importorskip("av")
     draw_half = season_video.draw_half

@@ -14,6 +14,8 @@ from spotting.data import dataset as description
 from spotting.data import halves as soccernet
 from spotting.data.annotations import SOCCERNET_CLASSES, Event, read_events
 
+pytestmark = pytest.mark.slow
+
 DATA = Path(__file__).parent / "data"
 DIM = 6
 CLASSES = ["Goal", "Foul", "Corner"]

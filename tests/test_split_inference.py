@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from spotting.inference import chunks as inference
 from spotting.inference import on_device as split_inference
@@ -9,6 +10,7 @@ from spotting.models.network import build_network
 T, P, BORDER, CHUNKS = 16, 5, 5, 3
 
 
+@pytest.mark.slow
 def test_a_split_is_spotted_as_its_halves_are(monkeypatch):
     monkeypatch.setattr(split_inference, "CHUNKS_AT_ONCE", 2 * CHUNKS)
     model = build_network("confidence", 3, trunk="unet", projection=512, reduction=(8, 4), levels=2)

@@ -90,6 +90,7 @@ def test_thresholds(spotter, copied_run):
         Spotter.load(copied_run).spot(features, "auto")
 
 
+@pytest.mark.slow
 def test_suppression(spotter, tiny_run):
     features = _features(150)
 
@@ -162,6 +163,7 @@ def test_feature_transforms_of_the_config(spotter, copied_run, tiny_dataset, tmp
         transforms.keep_normalization(copied_run / "normalization.npz", normalization)
 
 
+@pytest.mark.slow
 def test_unfit_folders(copied_run, tiny_dataset, tmp_path):
     with pytest.raises(InputError, match=r"config\.json is missing"):
         Spotter.load(tmp_path / "nothing")
@@ -206,6 +208,7 @@ def test_the_example(tiny_run, tmp_path, monkeypatch):
     assert runner.summarize(verbose=False) == (0, len(example.examples))
 
 
+@pytest.mark.slow
 def test_the_package_is_light():
     code = "import sys, spotting; assert 'jax' not in sys.modules; spotting.Spotter"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

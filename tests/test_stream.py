@@ -18,6 +18,8 @@ from spotting.data.halves import compute_offsets, make_label_matrix, open_datase
 from spotting.data.prepared import builder, stream
 from spotting.data.prepared import reader as prepared
 
+pytestmark = pytest.mark.slow
+
 # Halves shorter than a chunk, of whole chunks, and of others.
 GAMES = [(5, 30), (8, 16), (41, 9), (64, 3), (23, 24)]
 LENGTHS = [length for game in GAMES for length in game]

@@ -21,6 +21,8 @@ from spotting.training.checkpoints import Checkpoints
 from spotting.training.recipes import Descent, Example, Source, make_netvlad_recipe, train_epoch
 from spotting.training.step import init_state
 
+pytestmark = pytest.mark.slow
+
 RNG = np.random.default_rng(0)
 
 
@@ -121,7 +123,6 @@ def test_an_interrupted_training_resumes(name, tiny_dataset, tmp_path):
     assert all(jax.tree.leaves(same))
 
 
-@pytest.mark.slow
 def test_published_peculiarities_are_fields(tiny_dataset, tmp_path):
     config = common_systems.publish(tiny("calf", tiny_dataset), "published")
     assert config.calf.overwrite_labels
@@ -132,7 +133,6 @@ def test_published_peculiarities_are_fields(tiny_dataset, tmp_path):
     assert np.isfinite(metrics["test"]["with_displacement"]["loose"])
 
 
-@pytest.mark.slow
 def test_several_seeds_train_as_one_does(tiny_dataset, tmp_path):
     config = tiny("netvlad", tiny_dataset)
     config.seeds = (0, 1)
@@ -181,7 +181,6 @@ def tiny_epoch(part=None, patience=None, keeps_best=False, num_examples=13, epoc
     return source, recipe, history
 
 
-@pytest.mark.slow
 def test_a_batch_in_parts_has_the_gradient_of_the_whole():
     state = np.random.default_rng(0).bit_generator.state
     RNG.bit_generator.state = state
@@ -204,7 +203,6 @@ def test_the_validation_loss_is_the_mean_over_all_windows():
     )
 
 
-@pytest.mark.slow
 def test_the_least_validation_loss_is_kept_and_a_finished_training_stays():
     *_, history = tiny_epoch(patience=1, keeps_best=True, epochs=25, rate=1e-3)
     losses = [float(metrics.valid_loss) for _, metrics in history]

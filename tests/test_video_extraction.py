@@ -16,6 +16,8 @@ from spotting.base.errors import InputError
 from spotting.video import extraction, folders
 from spotting.video.network import FeatureNetwork, NetworkDetails
 
+pytestmark = pytest.mark.slow
+
 FEATURES = "EfficientNetLite0"
 DETAILS = NetworkDetails(FEATURES, "a mean", "none", "0" * 64, "", "", "float32", True)
 

@@ -30,6 +30,7 @@ def apply(params, x, dtype=jnp.float32):
     return efficientnet.EfficientNetLite0(dtype).apply({"params": params}, x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kernel", "stride", "size"), [(3, 2, 14), (5, 2, 15), (5, 1, 9)])
 def test_shifted_products_are_a_depthwise_convolution(kernel, stride, size):
     x = np.random.default_rng(0).normal(size=(2, size, size, 8)).astype(np.float32)
@@ -67,6 +68,7 @@ def test_bfloat16_is_near(lite):
     assert 1e-4 < error < 0.1
 
 
+@pytest.mark.slow
 def test_a_batch_is_its_pictures(lite):
     net = load_network("EfficientNetLite0", pictures_per_device=2)
     assert net.details.published
