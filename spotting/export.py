@@ -149,12 +149,14 @@ def spot_chunks(run: "TrainedRun") -> Function:
     """
     import jax
 
+    from spotting.runs.setup import output_unit
     from spotting.runs.systems import find_system
 
     if system := find_system(run.config):
         apply = system.export(run.confidence.network)
         return lambda features: apply(run.confidence.params, features)
-    radius = run.config.anchors.displacement_radius
+    rate = run.dataset.frame_rate
+    unit = output_unit(run.config, "displacement", rate) / rate  # in seconds
     confidence, displacement, normalization = run.confidence, run.displacement, run.normalization
     assert displacement is not None
 
@@ -163,7 +165,7 @@ def spot_chunks(run: "TrainedRun") -> Function:
             features = (features - normalization.offset) * normalization.scale
         logits: Any = confidence.network.apply(confidence.params, features)
         shift: Any = displacement.network.apply(displacement.params, features)
-        return jax.nn.sigmoid(logits), radius * shift
+        return jax.nn.sigmoid(logits), unit * shift
 
     return function
 

@@ -23,7 +23,7 @@ from spotting.inference.postprocessing import Suppression, score_map
 from spotting.runs.config import read_transform
 from spotting.runs.layout import THRESHOLDS
 from spotting.runs.live import make_live_spotter
-from spotting.runs.setup import read_suppression
+from spotting.runs.setup import output_unit, read_suppression
 from spotting.runs.systems import find_system, read_values
 from spotting.runs.trained import Model, TrainedRun, load_run
 from spotting.video import (
@@ -157,8 +157,8 @@ class Spotter:
         confidence = self._outputs(self._run.confidence, features)
         displacement = None
         if self._run.displacement:
-            radius = timing.frames(self._run.config.anchors.displacement_radius, rate)
-            displacement = radius * self._outputs(self._run.displacement, features)
+            unit = output_unit(self._run.config, "displacement", rate)
+            displacement = unit * self._outputs(self._run.displacement, features)
         scores = score_map(confidence, displacement, rate, self._suppression)
         scores = np.where(scores >= floor, scores, NO_SPOT)
         return [

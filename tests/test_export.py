@@ -36,6 +36,7 @@ def other(tiny_dataset, tmp_path_factory):
     config.training.epochs = 1
     decays = ("linear", "gaussian", "quadratic")
     config.postprocessing.update(nms="soft", window=(2.0, 4.5, 3.0), decay=decays)
+    config.postprocessing.displacement_scale = 0.5
     workdir = tmp_path_factory.mktemp("other") / "run"
     experiment.run(config, workdir)
     return workdir

@@ -13,10 +13,12 @@ from spotting import Spot, Spotter
 from spotting import spotter as api
 from spotting.base.errors import InputError
 from spotting.data import transforms
-from spotting.data.annotations import read_results
+from spotting.data.annotations import make_predictions, read_results
 from spotting.data.dataset import describe_dataset
 from spotting.inference import chunks as inference
 from spotting.inference import postprocessing
+from spotting.inference.postprocessing import score_map
+from spotting.runs.setup import read_suppression
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +131,26 @@ def test_suppression(spotter, tiny_run):
 def test_unfit_features(spotter, change, message):
     with pytest.raises(InputError, match=message):
         spotter.spot(change(_features(40)))
+
+
+def test_displacements_are_scaled_wherever_they_are_used(spotter, copied_run):
+    config = json.loads((copied_run / "config.json").read_text())
+    config["postprocessing"]["displacement_scale"] = 0.5
+    (copied_run / "config.json").write_text(json.dumps(config))
+    scaled, features = Spotter.load(copied_run), _features(150)
+    run, rate = spotter._run, spotter.frame_rate
+    confidence, displacement = (
+        spotter._outputs(model, features) for model in (run.confidence, run.displacement)
+    )
+    suppression = read_suppression(run.config, len(spotter.classes))
+    scores = score_map(confidence, 0.5 * 6.0 * rate * displacement, rate, suppression)
+    expected = make_predictions(scores, 1, spotter.classes, rate)
+    found = scaled.spot(features)
+    assert [spot.seconds for spot in found] == [spot.position for spot in expected]
+    assert found != spotter.spot(features)
+    stream = scaled.stream()
+    streamed = stream.push(features) + stream.finish()
+    assert {spot[:2] for spot in streamed} == {spot[:2] for spot in found}
 
 
 def test_feature_transforms_of_the_config(spotter, copied_run, tiny_dataset, tmp_path):

@@ -16,6 +16,7 @@ from spotting.runs.config_files import load_config
 from spotting.runs.layout import locate_predictions
 from spotting.runs.predictions import load_predictions
 from spotting.runs.setup import make_setup
+from spotting.runs.validation import Predictions
 from spotting.scoring import windows
 from spotting.scoring.windows import Candidate
 from spotting.studies import fusion, search, search_report
@@ -133,25 +134,33 @@ def test_window_and_decay_of_each_class_are_chosen_together(tiny_dataset, tmp_pa
     config.seeds = (0, 1)
     config.postprocessing.update(nms="soft", window=(4.0,))
     config.tune.update(window=(2.0,), decay=("linear", "gaussian"), per_class=True)
-    config.tune.pseudo_events = 0.0
+    config.tune.update(pseudo_events=0.0, displacement_scale=(0.0, 0.5))
     tried = [Candidate(w, d) for d in ("linear", "gaussian") for w in (2.0, 4.0)]
     best = [tried[3], tried[0], tried[3]]
 
-    def score(setup, candidates):
-        assert candidates == tried
+    def score(setup, predictions, candidates):
+        if candidates != tried:  # Of the scale: the displacements as they are, 2, halved are best.
+            (half,) = predictions[0].displacement
+            return np.full((1, 2, 3), 1 - abs(half.item() - 1))
+        assert [each.displacement[0].item() for each in predictions] == [1, 1]
         of_classes = np.array([[float(each == one) for one in best] for each in candidates])
         return np.stack([of_classes, of_classes / 2], axis=1)
 
-    monkeypatch.setattr(search, "_score_candidates", score)
+    outputs = [Predictions([np.ones((1, 1))], [np.full((1, 1), 2.0)])] * 2
+    monkeypatch.setattr(search, "_predict_chosen", lambda setup: outputs)
+    monkeypatch.setattr(search, "_score", score)
     rounds = []
     search._choose_suppression(make_setup(config, tmp_path), config, rounds)
     assert [(done.parameter, done.best) for done in rounds] == [
+        ("displacement_scale", 0.5),
         ("window_linear", 2.0),
         ("window_gaussian", 4.0),
     ]
     assert config.postprocessing.window == (4.0, 2.0, 4.0)
     assert config.postprocessing.decay == ("gaussian", "linear", "gaussian")
-    config.tune.per_class = False
+    assert config.postprocessing.displacement_scale == 0.5
+    config.tune.update(per_class=False, displacement_scale=())
+    outputs = [Predictions([np.ones((1, 1))], [np.ones((1, 1))])] * 2
     config.postprocessing.window = (4.0,)
     search._choose_suppression(make_setup(config, tmp_path), config, [])
     assert config.postprocessing.window == (4.0,)

@@ -45,7 +45,7 @@ class LiveSettings:
       chunk_frames: T.
       border: frames, of `timing.border_frames`.
       frame_rate: f.
-      displacement_radius: in frames.
+      displacement_unit: frames that an output of 1, the greatest, displaces by.
       suppression: which NMS.
       floor: [K], least confidence of a spot of each class.
       delay: frames that a spot waits at most; None for as long as the offline result takes.
@@ -55,7 +55,7 @@ class LiveSettings:
     chunk_frames: int
     border: int
     frame_rate: float
-    displacement_radius: float
+    displacement_unit: float
     suppression: Suppression
     floor: np.ndarray
     delay: int | None = None
@@ -74,7 +74,7 @@ class LiveSettings:
     @property
     def exact_delay(self) -> int:
         """Frames after which a spot is the offline one, but for chains (see the module)."""
-        shift = math.floor(self.displacement_radius + 0.5)
+        shift = math.floor(self.displacement_unit + 0.5)
         return self.chunk_frames - self.border + shift + self.reach + self.step
 
     @property
@@ -201,7 +201,7 @@ class LiveSpotter:
     ):
         self._settings = settings
         self._models = (confidence, displacement)
-        self._shift = math.floor(settings.displacement_radius + 0.5) if displacement else 0
+        self._shift = math.floor(settings.displacement_unit + 0.5) if displacement else 0
         self._features: list[np.ndarray] = []  # frames from `_first` on
         self._first = self._count = 0
         classes = len(settings.floor)
@@ -323,7 +323,7 @@ class LiveSpotter:
         first, count = self._outputs_start, certain - self._outputs_start
         displacement = None
         if self._models[1] is not None:
-            displacement = self._settings.displacement_radius * self._outputs[1][:count]
+            displacement = self._settings.displacement_unit * self._outputs[1][:count]
             if first == 0:
                 frame = np.arange(count)[:, None]
                 displacement = np.maximum(displacement, -frame)

@@ -54,7 +54,11 @@ _NOT_NEGATIVE = (
     "tune.pseudo_events",
     "seeds_at_once",
 )
-_FRACTIONS = ("anchors.positive_share", "training.end_fraction")
+_FRACTIONS = (
+    "anchors.positive_share",
+    "postprocessing.displacement_scale",
+    "training.end_fraction",
+)
 _BELOW_ONE = ("training.adam_b1", "training.adam_b2", "training.average_decay")
 _WHOLE = ("seeds", "model.reduction")
 _WORDS = ("tune.decay",)
@@ -94,6 +98,8 @@ _LATER_FIELDS = {
     "confidence.balanced_partners": False,
     "training.average_decay": 0.0,
     "postprocessing.decay": ["linear"],
+    "postprocessing.displacement_scale": 1.0,
+    "tune.displacement_scale": [],
     "tune.decay": [],
     "tune.per_class": False,
     "tune.pseudo_events": 30.0,
@@ -156,6 +162,9 @@ def check_config(config: ConfigDict) -> None:
     window = config.postprocessing.window
     _require(config, "postprocessing.window", min(window, default=0) > 0, "greater than 0")
     _require(config, "tune.window", min(config.tune.window, default=1) > 0, "greater than 0")
+    scales = config.tune.displacement_scale
+    between = all(0 <= each <= 1 for each in scales)
+    _require(config, "tune.displacement_scale", between, "between 0 and 1")
     for name in ("postprocessing.decay", "tune.decay"):
         known = set(get_field(config, name)) <= set(DECAYS)
         _require(config, name, known, f"of {', '.join(DECAYS)}")

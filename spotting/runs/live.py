@@ -8,6 +8,7 @@ from spotting.inference.chunks import segment_span, spot_segments
 from spotting.inference.live import ChunkModel, LiveSettings, LiveSpotter
 from spotting.inference.postprocessing import Suppression
 from spotting.runs.config import read_transform
+from spotting.runs.setup import output_unit
 from spotting.runs.systems import find_system
 from spotting.runs.trained import Model, TrainedRun
 
@@ -41,7 +42,6 @@ def make_live_spotter(
             "spot whole halves; live spotting is for the paper's own"
         )
     rate, frames = run.dataset.frame_rate, run.chunk_frames
-    radius = timing.frames(run.config.anchors.displacement_radius, rate)
     inference = run.config.inference
     least = timing.whole_frames(step, rate)
     waits = None if delay is None else timing.whole_frames(delay, rate)
@@ -51,7 +51,7 @@ def make_live_spotter(
         frames,
         timing.border_frames(inference.border, inference.min_kept, rate, frames),
         rate,
-        radius if run.displacement else 0.0,
+        output_unit(run.config, "displacement", rate) if run.displacement else 0.0,
         suppression,
         floor,
         waits,

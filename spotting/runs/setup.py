@@ -223,6 +223,12 @@ def target_radius(config: ConfigDict, kind: str, frame_rate: float) -> float:
     return timing.frames(config.anchors[f"{kind}_radius"], frame_rate)
 
 
+def output_unit(config: ConfigDict, kind: str, frame_rate: float) -> float:
+    """What an output of 1 of a kind of model stands for: in frames, where it is a displacement."""
+    unit = KINDS[kind].unit(target_radius(config, kind, frame_rate))
+    return unit * config.postprocessing.displacement_scale if kind == "displacement" else unit
+
+
 def make_network(config: ConfigDict, kind: str, num_classes: int, frame_rate: float = 2.0) -> Any:
     """The network that a config describes, for one kind of output.
 

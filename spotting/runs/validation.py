@@ -12,7 +12,7 @@ from spotting.inference import chunks, on_device
 from spotting.inference.postprocessing import Suppression
 from spotting.notation import Confidence, Displacement
 from spotting.runs import memory
-from spotting.runs.setup import Setup, read_suppression, target_radius
+from spotting.runs.setup import Setup, output_unit, read_suppression
 from spotting.runs.systems import find_system, read_values
 from spotting.scoring import figures
 from spotting.scoring.windows import TOLERANCES
@@ -41,9 +41,7 @@ class SplitPredictor:
             rate = setup.matches.dataset.frame_rate
             self._spot_half = system.spot(read_values(setup.config), self._network, rate)
             return
-        self._unit = KINDS[kind].unit(
-            target_radius(setup.config, kind, setup.matches.dataset.frame_rate)
-        )
+        self._unit = output_unit(setup.config, kind, setup.matches.dataset.frame_rate)
         self._border = setup.border_frames(border)
         longest = max(half.num_frames for half in halves)
         self._chunks = chunks.balanced_chunks(

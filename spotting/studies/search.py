@@ -30,7 +30,7 @@ from spotting.runs.feeding import count_trainings_at_once, divide_devices
 from spotting.runs.folders import SeedRun, group_near, read_steps
 from spotting.runs.layout import LOG, locate_checkpoints
 from spotting.runs.setup import Setup, list_kinds, make_setup
-from spotting.runs.validation import SplitPredictor
+from spotting.runs.validation import Predictions, SplitPredictor
 from spotting.scoring import figures, windows
 from spotting.studies import search_report
 from spotting.studies.search_report import Round
@@ -121,14 +121,24 @@ def _choose_suppression(setup: Setup, chosen: ConfigDict, rounds: list[Round]) -
     """Scores the candidates, a round for each decay, and puts the best into `chosen`."""
     config = setup.config
     tune, now = config.tune, config.postprocessing
+    predictions = _predict_chosen(setup)
+    measured = f"{tune.measure} average-mAP"
+    if tune.displacement_scale and predictions[0].displacement is not None:
+        scales = sorted({*tune.displacement_scale, now.displacement_scale})
+        common = [windows.Candidate(now.window[0], now.decay[0])]
+        scaled = {each: _scale(predictions, each / now.displacement_scale) for each in scales}
+        means = np.array([_score(setup, scaled[each], common)[0].mean(axis=1) for each in scales])
+        done = Round("suppression", "displacement_scale", measured, scales, config.seeds, means)
+        _finish(rounds, done, setup.workdir)
+        chosen.postprocessing.displacement_scale = done.best
+        predictions = scaled[done.best]
     values = sorted({*tune.window, *(now.window if len(now.window) == 1 else ())})
     decays = tuple(tune.decay) or tuple(now.decay[:1])
     tried = windows.list_candidates(now.nms, values, decays)
-    scores = _score_candidates(setup, tried)
+    scores = _score(setup, predictions, tried)
     for decay in dict.fromkeys(candidate.decay for candidate in tried):
         part = [index for index, candidate in enumerate(tried) if candidate.decay == decay]
         name = f"window_{decay}" if len(tried) > len(values) else "window"
-        measured = f"{tune.measure} average-mAP"
         means = scores[part].mean(axis=2)
         done = Round("suppression", name, measured, values, config.seeds, means)
         _finish(rounds, done, setup.workdir)
@@ -267,11 +277,10 @@ def _read_score(member: TrialRun, kind: str) -> float:
     return max(scores) if member.config.training.select == "best" else scores[-1]
 
 
-def _score_candidates(setup: Setup, candidates: Sequence[windows.Candidate]) -> np.ndarray:
-    """Average AP [candidates, seeds, K] of the chosen models on the validation split."""
+def _predict_chosen(setup: Setup) -> list[Predictions]:
+    """Of the chosen models of each seed, for the validation split."""
     config, halves = setup.config, setup.matches.splits["valid"]
-    truth = figures.make_truths(halves, setup.matches.classes)
-    scores = []
+    predictions = []
     for seed in config.seeds:
         last = setup.kinds[-1]
         checkpoints = _open_checkpoints(config, setup.workdir, seed, last)
@@ -282,14 +291,34 @@ def _score_candidates(setup: Setup, candidates: Sequence[windows.Candidate]) -> 
             kind: SplitPredictor(setup, kind, halves, config.inference.border)(params[kind])
             for kind in setup.kinds
         }
-        of_classes = windows.score_candidates(
-            outputs["confidence"],
-            outputs.get("displacement"),
+        predictions.append(Predictions(outputs["confidence"], outputs.get("displacement")))
+    return predictions
+
+
+def _scale(predictions: Sequence[Predictions], factor: float) -> list[Predictions]:
+    """Predictions with other displacements."""
+    return [
+        Predictions(each.confidence, [factor * half for half in each.displacement or ()])
+        for each in predictions
+    ]
+
+
+def _score(
+    setup: Setup, predictions: Sequence[Predictions], candidates: Sequence[windows.Candidate]
+) -> np.ndarray:
+    """Average AP [candidates, seeds, K] of each seed's predictions for the validation split."""
+    config, classes = setup.config, setup.matches.classes
+    truth = figures.make_truths(setup.matches.splits["valid"], classes)
+    scores = [
+        windows.score_candidates(
+            each.confidence,
+            each.displacement,
             truth,
             setup.matches.dataset.frame_rate,
             config.postprocessing.nms,
             candidates,
             config.tune.measure,
         )
-        scores.append(of_classes)
+        for each in predictions
+    ]
     return np.stack(scores, axis=1)
