@@ -73,6 +73,7 @@ def fuse(
     candidates: Sequence[float] = _CANDIDATES,
     decays: Sequence[str] = ("linear",),
     pseudo_events: float = _PSEUDO_EVENTS,
+    scales: Sequence[float] = (1.0,),
 ) -> dict[str, Any]:
     """Averages runs with weights, and suppresses with windows, that suit the validation split.
 
@@ -85,6 +86,7 @@ def fuse(
       candidates: windows in seconds.
       decays: of soft suppression, each tried with each window.
       pseudo_events: see `windows.choose_per_class`.
+      scales: of the displacements, each tried with each window and decay.
 
     Returns:
       What metrics.json holds.
@@ -99,6 +101,8 @@ def fuse(
         raise InputError(f"{workdir}: holds a trained run; choose another --workdir")
     if pseudo_events < 0:
         raise InputError(f"--pseudo-events is {pseudo_events:g}; it must be 0 or more")
+    if not all(0 <= each <= 1 for each in scales):
+        raise InputError("--displacement-scales must be between 0 and 1")
     members = [_member(path) for path in paths]
     finest = max(members, key=lambda member: member.frame_rate)
     classes, rate = finest.dataset.classes, finest.frame_rate
@@ -126,13 +130,18 @@ def fuse(
     weights = fusion.find_weights(
         valid.logits, lambda logits: score(logits, valid.displacement[leader])
     )
-    suppression = start
+    suppression, scale = start, 1.0
     if tuning != "keep":
         averaged = [fusion.confidences(half) for half in fusion.average(valid.logits, weights)]
         tried = windows.list_candidates(nms, candidates, decays)
-        scores = windows.score_candidates(
-            averaged, valid.displacement[leader], truth, rate, nms, tried, measure
-        )
+        of_scales = {
+            each: windows.score_candidates(
+                averaged, _scale(valid.displacement[leader], each), truth, rate, nms, tried, measure
+            )
+            for each in scales
+        }
+        scale = max(of_scales, key=lambda each: of_scales[each].mean(axis=1).max())
+        scores = of_scales[scale]
         chosen: Sequence[windows.Candidate] = [windows.choose_common(scores, tried)]
         if tuning == "per_class":
             events = windows.count_events(truth, len(classes))
@@ -149,12 +158,14 @@ def fuse(
     ]
     best = int(np.argmax(as_they_are))
     fused = fusion.average(valid.logits, weights)
-    if as_they_are[best] > score(fused, valid.displacement[leader], suppression):
+    ours = score(fused, _scale(valid.displacement[leader], scale), suppression)
+    if as_they_are[best] > ours:
         log(
             f"nothing helped: on the validation split no average and no window tried gives a "
             f"better {measure} average-mAP than {paths[best]} as it is, which is taken"
         )
         leader, suppression, weights = best, own[best], np.eye(len(members))[best]
+        scale = 1.0
 
     config = finest.config.copy_and_resolve_references()
     config.postprocessing.update(
@@ -162,6 +173,7 @@ def fuse(
         window=suppression.windows,
         soft_threshold=suppression.threshold,
         decay=suppression.decays,
+        displacement_scale=scale * members[leader].config.postprocessing.displacement_scale,
     )
     config.paper_row = ""
     config.fusion = {
@@ -181,7 +193,7 @@ def fuse(
             confidence = [
                 fusion.confidences(half) for half in fusion.average(split.logits, weights)
             ]
-            displacement = split.displacement[leader]
+            displacement = _scale(split.displacement[leader], scale)
             save_predictions(workdir, name, split.halves, confidence, displacement)
             folder = workdir if name == "test" else workdir / name
             result[name], spots = results.score_split(
@@ -247,6 +259,10 @@ def _read(members: Sequence[Member], finest: Member, name: str) -> Split:
     return Split(halves, logits, displacement)
 
 
+def _scale(displacement: Sequence[np.ndarray], factor: float) -> list[np.ndarray]:
+    return [factor * half for half in displacement]
+
+
 def _table(paths: Sequence[Path], workdir: Path, result: dict[str, Any]) -> str:
     """Each run as it was, beside what came of them, as text."""
     config = load_config(workdir)
@@ -308,6 +324,14 @@ def main() -> None:
         help="with --windows=per_class: the gain of a class with n events counts n / (n + N), the "
         "mean gain of all classes the rest (default: 30)",
     )
+    parser.add_argument(
+        "--displacement-scales",
+        type=float,
+        nargs="+",
+        default=(1.0,),
+        metavar="SCALE",
+        help="what to try to multiply displacements by, 0 to 1 (default: 1, as they are)",
+    )
     flags = parser.parse_args()
     result = fuse(
         flags.runs,
@@ -318,6 +342,7 @@ def main() -> None:
         flags.candidates,
         flags.decays,
         flags.pseudo_events,
+        flags.displacement_scales,
     )
     print(_table(flags.runs, flags.workdir, result))
 

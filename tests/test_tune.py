@@ -303,6 +303,7 @@ def test_fusing_two_rates_and_tuning_windows(tiny_run, second_run, tmp_path, mon
     arguments = ["fuse", str(second_run), str(tiny_run), f"--workdir={output}", "--nms=soft"]
     arguments += ["--windows=per_class", "--measure=loose", "--candidates", "2", "4", "8"]
     arguments += ["--decays", "linear", "quadratic", "--pseudo-events=5"]
+    arguments += ["--displacement-scales", "0.25", "0.5"]
     monkeypatch.setattr("sys.argv", arguments)
     fuse.main()
     printed = capsys.readouterr().out
@@ -310,6 +311,7 @@ def test_fusing_two_rates_and_tuning_windows(tiny_run, second_run, tmp_path, mon
     assert config.postprocessing.nms == "soft"
     assert len(config.postprocessing.window) == 3
     assert set(config.postprocessing.window) <= {2, 4, 8}
+    assert config.postprocessing.displacement_scale in (0.25, 0.5)
     assert set(config.postprocessing.decay) <= {"linear", "quadratic"}
     assert sum(config.fusion.weights) == pytest.approx(1)
     assert config.data.resample == 0  # it is of the finer run
