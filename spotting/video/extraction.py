@@ -22,6 +22,7 @@ import numpy as np
 
 from spotting.base.errors import InputError
 from spotting.base.files import hold_folder
+from spotting.base.signals import defer_stop
 from spotting.video import choice, decoding, weights
 from spotting.video.decoding import Damage, Scan, StoppedError, check_stop
 from spotting.video.folders import PartialRows, has_parts
@@ -203,8 +204,11 @@ def extract_games(
                     state.rows_done += event.kept
                 elif isinstance(event, _Batch):
                     open_work[id(event.work)] = event.work
-                    # The device computes one batch while the next is being handed over.
-                    rows_to_come.append((event.work, network(event.pictures)))
+                    # The device computes one batch while the next is being handed over. The first
+                    # is compiled for; a signal's exception in the midst of that may crash it.
+                    with defer_stop() as stop:
+                        rows_to_come.append((event.work, network(event.pictures)))
+                    stop.raise_if_made("")
                     store(most_left=1)
                 elif isinstance(event, _HalfEnd):
                     store(most_left=0)

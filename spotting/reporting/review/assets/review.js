@@ -291,7 +291,7 @@
         download(formats.files(format, spots, ...margins()));
         return;
       }
-      await saving.flush();
+      await saving.settle();
       const [lead, lag] = margins();
       const answer = await fetch(`export/${format}?lead=${lead}&lag=${lag}`);
       const content = await answer.json();
@@ -306,13 +306,13 @@
     button.disabled = true;
     part("export-said").textContent = "Cutting…";
     try {
-      await saving.flush();
+      await saving.settle();
       const [lead, lag] = margins();
       const { status, content } = await storage.post("clips", "POST", { lead, lag });
       part("export-said").textContent = status === 200
         ? `${content.count} clips in ${content.folder}` : `Not cut: ${content.error}`;
     } catch {
-      part("export-said").textContent = "Not cut: no connection to the server";
+      part("export-said").textContent = `Not cut: ${saving.late || "no connection to the server"}`;
     }
     button.disabled = false;
   }

@@ -66,6 +66,7 @@ const storage = (() => {
       this.journal = new Journal(model.data.id);
       this.pending = new Map();
       this.busy = false;
+      this.work = Promise.resolve();  // the save that is under way
       this.pen = true;
       this.timer = 0;
     }
@@ -132,8 +133,20 @@ const storage = (() => {
       else this.say("late", "Not kept by this browser: export before you close the page");
     }
 
-    async flush() {
-      if (this.busy || !this.pending.size || !this.server || !this.pen) return;
+    flush() {
+      if (!this.busy && this.pending.size && this.server && this.pen) this.work = this.send();
+      return this.work;
+    }
+
+    // Waits until all that was changed is saved, also what was while a save was under way.
+    async settle() {
+      while (this.server && this.pen && (this.busy || this.pending.size)) {
+        await this.flush();
+        if (this.late) throw new Error(this.late);
+      }
+    }
+
+    async send() {
       this.busy = true;
       clearTimeout(this.timer);
       const changes = Object.fromEntries(this.pending);
