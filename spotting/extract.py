@@ -18,12 +18,10 @@ they need Keras's weights and SoccerNet's projection, which are downloaded unles
 --pca give them.
 """
 
-import signal
-import sys
+import contextlib
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from spotting.base import cli
@@ -31,8 +29,6 @@ from spotting.base.errors import InputError
 
 if TYPE_CHECKING:
     from spotting.video import Game
-
-_TERMINATED = 143
 
 
 def main() -> int:
@@ -103,18 +99,19 @@ def extract(arguments: Namespace) -> int:
     )
     line = ProgressLine()
     failed = 0
-    signal.signal(signal.SIGTERM, _terminate)
-    for result in video.extract_games(
+    results = video.extract_games(
         games, network, options, log, lambda state: line.show(describe_progress(state))
-    ):
-        if result.error is not None:
-            if len(games) == 1:
-                raise result.error
-            failed += 1
-            log(f"error: {cli.as_line(result.error)}")
-            continue
-        for record in sorted(result.records, key=lambda one: one.half):
-            print(describe_record(result.game.folder, record), flush=True)
+    )
+    with contextlib.closing(results):  # Keeps what was computed before a signal's last words.
+        for result in results:
+            if result.error is not None:
+                if len(games) == 1:
+                    raise result.error
+                failed += 1
+                log(f"error: {cli.as_line(result.error)}")
+                continue
+            for record in sorted(result.records, key=lambda one: one.half):
+                print(describe_record(result.game.folder, record), flush=True)
     if failed:
         log(f"{failed} of {len(games)} games failed")
     return int(failed > 0)
@@ -126,12 +123,6 @@ def take_shard(games: Sequence["Game"], text: str) -> list["Game"]:
     if not (slash and first.isdecimal() and count.isdecimal() and int(first) < int(count)):
         raise InputError(f"--shard={text}: write I/N with I from 0 to N-1, e.g. 0/8")
     return list(games[int(first) :: int(count)])
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    """Ends the program as a batch system asks; what was computed is kept on the way out."""
-    print("terminated; run the same command again to resume", file=sys.stderr)
-    raise SystemExit(_TERMINATED)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import shutil
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -161,7 +161,7 @@ def extract_games(
     options: Options = Options(),
     log: Log = lambda text: None,
     progress: Callable[[Progress], None] = lambda state: None,
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Extracts features of many games; a game whose video is at fault does not stop the others.
 
     Args:
