@@ -318,12 +318,12 @@ def check_network(folder: Folder, name: str, report: Report) -> None:
         recipe.setdefault(layer, {})[key] = value
         first.append(value.flat[0])
     report.exact(f"{name}/weight_first", first, arrays["weight_first"])
-    params = jax.device_put(resnet.fold(recipe))
+    layers = resnet.fold(recipe)
     for size in sorted(key.removeprefix("frames_") for key in arrays if key.startswith("frames_")):
         inputs = np.asarray(resnet.preprocess(arrays[f"frames_{size}"]))
         if (key := f"preprocessed_{size}") in arrays:
             report.exact(f"{name}/{key}", inputs, arrays[key])
-        features, kept = _run_network(params, inputs)
+        features, kept = _run_network(layers, inputs)
         kept["conv1_conv"] = _convolve(kept["conv1_pad"], recipe["conv1_conv"])
         for suffix in ("_float64", ""):
             key = f"features_{size}{suffix}"
@@ -341,14 +341,23 @@ def check_network(folder: Folder, name: str, report: Report) -> None:
             report.relative(f"{name}/act_{size}_{rest}", ours, theirs, bound, scale)
 
 
-@functools.partial(jax.jit, static_argnums=())
-def _apply(params: Any, inputs: jax.Array) -> tuple[jax.Array, Any]:
-    return resnet.ResNet152().apply({"params": params}, inputs, mutable=["intermediates"])
-
-
-def _run_network(params: Any, inputs: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    features, variables = _apply(params, inputs)
-    kept = {key: np.asarray(value[0]) for key, value in variables["intermediates"].items()}
+def _run_network(layers: Any, inputs: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Features and activations, by Keras's names, of the program that `extract` runs here."""
+    by_winograd = jax.default_backend() == "cpu"
+    model = resnet.ResNet152(winograd=by_winograd)
+    features, variables = jax.jit(functools.partial(model.apply, mutable=["intermediates"]))(
+        {"params": resnet.make_params(layers, by_winograd)}, inputs
+    )
+    kept: dict[str, np.ndarray] = {}
+    for name, value in variables["intermediates"].items():
+        if not isinstance(value, dict):
+            kept[name] = np.asarray(value[0])
+        elif name.endswith("_rest"):
+            stage = name.removesuffix("rest")
+            outputs = enumerate(np.asarray(value["out"][0]), 2)
+            kept |= {f"{stage}block{number}_out": array for number, array in outputs}
+        else:
+            kept[f"{name}_out"] = np.asarray(value["out"][0])
     return np.asarray(features), kept
 
 

@@ -11,7 +11,7 @@ from matplotlib import cbook
 from PIL import Image
 
 from spotting.base.errors import InputError
-from spotting.video import efficientnet, load_network, network, resnet
+from spotting.video import efficientnet, load_network, network, resnet, winograd
 
 DATA = Path(__file__).parent / "data" / "video_resnet.npz"
 
@@ -93,16 +93,36 @@ def test_colours_of_resnets_input():
     )
 
 
-def test_resnet_has_the_layers_that_are_folded():
-    shape = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
-    params = jax.eval_shape(resnet.ResNet152().init, jax.random.key(0), shape)["params"]
-    kernels = {name: layer["kernel"].shape for name, layer in params.items()}
-    assert kernels == resnet.layer_shapes()
+@pytest.mark.parametrize("by_winograd", [False, True])
+def test_resnet_has_the_layers_that_are_folded(by_winograd):
+    kernels = resnet.layer_shapes()
     assert len(kernels) == 155  # 151 of the 152, and the four of the shortcuts
+    layers = {
+        name: {"kernel": np.zeros(shape, np.float32), "bias": np.zeros(shape[-1:], np.float32)}
+        for name, shape in kernels.items()
+    }
+    params = resnet.make_params(layers, by_winograd)
+    model = resnet.ResNet152(winograd=by_winograd)
+    pictures = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+    wanted = jax.eval_shape(model.init, jax.random.key(0), pictures)["params"]
+    assert jax.tree.map(lambda a: a.shape, params) == jax.tree.map(lambda a: a.shape, wanted)
+
+
+@pytest.mark.parametrize("size", [(4, 4), (7, 7), (5, 6), (1, 3)])
+def test_winograd_is_a_convolution(size):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, *size, 5)).astype(np.float32)
+    kernel = rng.normal(size=(3, 3, 5, 7)).astype(np.float32)
+    wanted = jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    ours = winograd.convolve(x, winograd.transform_kernel(kernel))
+    np.testing.assert_allclose(ours, wanted, atol=2e-5)
 
 
 @pytest.mark.slow
-def test_resnet_computes_what_keras_does():
+@pytest.mark.parametrize("by_winograd", [False, True])
+def test_resnet_computes_what_keras_does(by_winograd):
     """Weights from a recipe; features by TensorFlow 2.3 in float64."""
     from parity_extraction import make_weight
 
@@ -113,9 +133,9 @@ def test_resnet_computes_what_keras_does():
         for name, shape in named.items():
             weights.setdefault(layer, {})[name] = make_weight(layer, name, shape, seed)
             seed += 1
-    features = jax.jit(lambda params, x: resnet.ResNet152().apply({"params": params}, x))(
-        resnet.fold(weights), resnet.preprocess(arrays["frames"])
-    )
+    model = resnet.ResNet152(winograd=by_winograd)
+    params = resnet.make_params(resnet.fold(weights), by_winograd)
+    features = jax.jit(model.apply)({"params": params}, resnet.preprocess(arrays["frames"]))
     error = np.abs(features - arrays["features"]).max()
     assert error < 2e-6 * np.abs(arrays["features"]).max()
 

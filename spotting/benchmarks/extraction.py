@@ -78,7 +78,7 @@ def measure(log: Callable[[str], None], video: Path | None = None) -> Figures:
         np.asarray(jax.jit(model.apply)({"params": weights}, prepared)) for model in (exact, near)
     )
     error = float(np.sqrt(np.mean((coarse - features) ** 2) / np.mean(features**2)))
-    model = resnet.ResNet152()
+    model = resnet.ResNet152(winograd=jax.default_backend() == "cpu")
     shapes = jax.eval_shape(model.init, jax.random.key(0), prepared)["params"]
     random = jax.tree.map(lambda leaf: np.full(leaf.shape, 1e-2, np.float32), shapes)
     keep(_measure_network("ResNet-152", model, random, pictures))

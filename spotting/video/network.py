@@ -174,10 +174,12 @@ def load_network(
         channels = ""
     else:
         path = Path(weights_file) if weights_file else weights.find_resnet_weights(log)
-        params = weights.read_resnet_weights(path)
+        layers = weights.read_resnet_weights(path)
+        by_winograd = jax.default_backend() == "cpu" and dtype == jnp.float32
+        params = resnet.make_params(layers, by_winograd)
         known_files = (weights.RESNET152, weights.RESNET152_WITH_TOP)
         published = weights.is_published(path, *known_files)
-        model = resnet.ResNet152(dtype)
+        model = resnet.ResNet152(dtype, by_winograd)
         preprocess = functools.partial(resnet.preprocess, channels=channels)
     if not published:
         log(f"{path}: not the published weights: features differ from those of others")

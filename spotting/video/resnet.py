@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from spotting.video import winograd
+
 FEATURE_DIM = 2048
 STAGES = ((64, 3), (128, 8), (256, 36), (512, 3))  # (filters, blocks) of conv2 to conv5
 MEANS = (103.939, 116.779, 123.68)
@@ -62,20 +64,27 @@ def norm_of(convolution: str) -> str:
 
 
 class Conv(nn.Module):
-    """A convolution with a bias, without padding."""
+    """A convolution with a bias, without padding.
+
+    With `winograd` its kernel is a transformed one, and a border of zeros is added.
+    """
 
     filters: int
     size: int = 1
     stride: int = 1
+    winograd: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B, H, W, C] to [B, H', W', filters]."""
-        shape = (self.size, self.size, x.shape[-1], self.filters)
+        size = winograd.TILE if self.winograd else self.size
+        shape = (size, size, x.shape[-1], self.filters)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape).astype(self.dtype)
         bias = self.param("bias", nn.initializers.zeros, (self.filters,)).astype(self.dtype)
         x = x.astype(self.dtype)
+        if self.winograd:
+            return winograd.convolve(x, kernel) + bias
         if self.size == 1:
             return x[:, :: self.stride, :: self.stride] @ kernel[0, 0] + bias
         y = jax.lax.conv_general_dilated(
@@ -88,41 +97,110 @@ class Conv(nn.Module):
         return y + bias
 
 
+class Block(nn.Module):
+    """Three convolutions beside a shortcut, which the first block of a stage convolves, too."""
+
+    filters: int
+    stride: int = 1
+    is_first: bool = False
+    winograd: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> tuple[jax.Array, None]:
+        """[B, H, W, C] to [B, H/stride, W/stride, 4 * filters], and nothing, as a scan wants."""
+
+        def convolve(
+            x: jax.Array, number: int, filters: int, size: int = 1, stride: int = 1
+        ) -> jax.Array:
+            by_winograd = self.winograd and uses_winograd(size, filters)
+            if size == 3 and not by_winograd:
+                x = _pad(x, 1)
+            name = f"{number}_conv"
+            return Conv(filters, size, stride, by_winograd, self.dtype, name=name)(x)
+
+        shortcut = convolve(x, 0, 4 * self.filters, 1, self.stride) if self.is_first else x
+        x = nn.relu(convolve(x, 1, self.filters, 1, self.stride))
+        x = nn.relu(convolve(x, 2, self.filters, 3))
+        x = nn.relu(shortcut + convolve(x, 3, 4 * self.filters))
+        self.sow("intermediates", "out", x)
+        return x, None
+
+
 class ResNet152(nn.Module):
     """Pictures [B, H, W, 3], as `preprocess` makes them, to features [B, 2048].
 
-    The activations that parity looks at are sown into the collection "intermediates".
+    The blocks of a stage that are alike are one scan: on two CPU cores it takes a quarter less
+    time than a program with 50 blocks, whose arrays leave the cache. The activations that parity
+    looks at are sown into the collection "intermediates", those of a scan on top of each other.
+
+    Attributes:
+      winograd: whether `make_params` was told so; pays on CPUs, in float32.
+      dtype: of the computation.
     """
 
     dtype: Any = jnp.float32
+    winograd: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Average of the last block over the picture, float32."""
-
-        def convolve(
-            x: jax.Array, name: str, filters: int, size: int = 1, stride: int = 1
-        ) -> jax.Array:
-            return Conv(filters, size, stride, self.dtype, name=f"{name}_conv")(x)
-
         x = self._keep("conv1_pad", _pad(x, 3))
-        x = self._keep("conv1_bn", convolve(x, "conv1", 64, 7, 2))
+        x = self._keep("conv1_bn", Conv(64, 7, 2, dtype=self.dtype, name="conv1_conv")(x))
         x = self._keep("conv1_relu", nn.relu(x))
         x = self._keep("pool1_pad", _pad(x, 1))
         x = self._keep("pool1_pool", nn.max_pool(x, (3, 3), (2, 2)))
-        for name, filters, _, stride in block_names():
-            shortcut = x
-            if name.endswith("_block1"):
-                shortcut = convolve(x, f"{name}_0", 4 * filters, stride=stride)
-            x = nn.relu(convolve(x, f"{name}_1", filters, stride=stride))
-            x = nn.relu(convolve(_pad(x, 1), f"{name}_2", filters, 3))
-            x = nn.relu(shortcut + convolve(x, f"{name}_3", 4 * filters))
-            x = self._keep(f"{name}_out", x)
+        for stage, (filters, blocks) in enumerate(STAGES, 2):
+            fields: dict[str, Any] = {"winograd": self.winograd, "dtype": self.dtype}
+            stride = 2 if stage > 2 else 1
+            x, _ = Block(filters, stride, is_first=True, name=f"conv{stage}_block1", **fields)(x)
+            rest = nn.scan(
+                Block,
+                variable_axes={"params": 0, "intermediates": 0},
+                split_rngs={"params": True},
+                length=blocks - 1,
+            )
+            x, _ = rest(filters, name=f"conv{stage}_rest", **fields)(x)
         return jnp.mean(x.astype(jnp.float32), (1, 2))
 
     def _keep(self, name: str, x: jax.Array) -> jax.Array:
         self.sow("intermediates", name, x)
         return x
+
+
+def uses_winograd(size: int, filters: int) -> bool:
+    """Whether that pays for a convolution of a block: with few channels the tiles cost more."""
+    return size == 3 and filters >= 128
+
+
+def make_params(
+    layers: Mapping[str, Mapping[str, np.ndarray]], by_winograd: bool = False
+) -> dict[str, Any]:
+    """Parameters of `ResNet152`.
+
+    Args:
+      layers: kernels and biases by Keras's names, see `fold`.
+      by_winograd: transforms kernels for ResNet152(winograd=True).
+    """
+
+    def convolution(name: str) -> dict[str, np.ndarray]:
+        kernel, bias = layers[name]["kernel"], layers[name]["bias"]
+        if by_winograd and uses_winograd(len(kernel), kernel.shape[-1]):
+            kernel = winograd.transform_kernel(kernel)
+        return {"kernel": kernel, "bias": bias}
+
+    params: dict[str, Any] = {"conv1_conv": convolution("conv1_conv")}
+    for stage, (_, blocks) in enumerate(STAGES, 2):
+        first = f"conv{stage}_block1"
+        params[first] = {f"{i}_conv": convolution(f"{first}_{i}_conv") for i in range(4)}
+        params[f"conv{stage}_rest"] = {
+            f"{i}_conv": jax.tree.map(
+                lambda *arrays: np.stack(arrays),
+                *(convolution(f"conv{stage}_block{b}_{i}_conv") for b in range(2, blocks + 1)),
+            )
+            for i in (1, 2, 3)
+        }
+    return params
 
 
 def _pad(x: jax.Array, width: int) -> jax.Array:
@@ -156,7 +234,7 @@ def fold(
       weights: by layer and name, as Keras has them.
 
     Returns:
-      Parameters of `ResNet152`.
+      Kernel and bias by layer, for `make_params`.
     """
     return {name: fold_layer(weights[name], weights[norm_of(name)]) for name in layer_shapes()}
 

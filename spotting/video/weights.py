@@ -173,5 +173,5 @@ def read_keras_weights(
 
 
 def read_resnet_weights(path: str | os.PathLike) -> dict[str, dict[str, np.ndarray]]:
-    """Parameters of `resnet.ResNet152` from Keras's file; errors as `read_keras_weights`."""
+    """Layers for `resnet.make_params` from Keras's file; errors as `read_keras_weights`."""
     return resnet.fold(read_keras_weights(path, resnet.weight_shapes()))

@@ -32,8 +32,10 @@ def main() -> None:
         for variable in layer.weights:
             name = variable.name.rpartition("/")[2].partition(":")[0]
             weights.setdefault(layer.name, {})[name] = variable.numpy()
-    params = jax.device_put(resnet.fold(weights))
-    ours = jax.jit(lambda tree, x: resnet.ResNet152().apply({"params": tree}, x))
+    on_cpu = jax.default_backend() == "cpu"  # As network.load_network.
+    params = jax.device_put(resnet.make_params(resnet.fold(weights), on_cpu))
+    model = resnet.ResNet152(winograd=on_cpu)
+    ours = jax.jit(lambda tree, x: model.apply({"params": tree}, x))
     programs = {
         "here": lambda: np.asarray(ours(params, inputs)),
         "Keras": lambda: keras.predict_on_batch(inputs),
