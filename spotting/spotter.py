@@ -152,7 +152,7 @@ class Spotter:
             are no thresholds to take.
         """
         floor = self.floor(threshold)
-        features = self._transformed(self.checked(features))
+        features = self.transformed(self.checked(features))
         rate = self._run.dataset.frame_rate
         confidence = self._outputs(self._run.confidence, features)
         displacement = None
@@ -179,7 +179,7 @@ class Spotter:
         Raises:
           InputError: as `spot`, of the features.
         """
-        return self._outputs(self._run.confidence, self._transformed(self.checked(features)))
+        return self._outputs(self._run.confidence, self.transformed(self.checked(features)))
 
     def __repr__(self) -> str:
         return (
@@ -333,7 +333,7 @@ class Spotter:
             )
         return features
 
-    def _transformed(self, features: np.ndarray) -> np.ndarray:
+    def transformed(self, features: np.ndarray) -> np.ndarray:
         """Features as the models see them, where the run's config resamples or normalises."""
         run = self._run
         if not read_transform(run.config).changes:
@@ -370,7 +370,8 @@ class Stream:
         """
         if not len(np.asanyarray(features)):
             return []
-        return self._name(self._live.push(self._spotter.checked(features)))
+        rows = self._spotter.transformed(self._spotter.checked(features))
+        return self._name(self._live.push(rows))
 
     def finish(self) -> list[Spot]:
         """Ends the half; returns the spots that are left."""

@@ -1,12 +1,15 @@
 """Live spotting: the offline spots with the delay that it takes, within the delay with less."""
 
 import functools
+import json
+import shutil
 
 import numpy as np
 import pytest
 
 from spotting import Spotter, timing
 from spotting.base.errors import InputError
+from spotting.data import transforms
 from spotting.inference import live
 from spotting.inference.chunks import stitching
 from spotting.inference.live import LiveSettings, LiveSpotter
@@ -169,3 +172,25 @@ def test_the_spotters_stream(tiny_run):
         spotter.stream(delay=1)
     with pytest.raises(InputError, match="15 values a frame"):
         spotter.stream().push(features[:, 1:])
+
+
+@pytest.mark.slow
+def test_a_stream_of_a_run_that_normalises(tiny_run, tmp_path):
+    copied_run = shutil.copytree(tiny_run, tmp_path / "run")
+    config = json.loads((copied_run / "config.json").read_text())
+    config["data"]["normalize"] = "standard"
+    (copied_run / "config.json").write_text(json.dumps(config))
+    rng = np.random.default_rng(3)
+    fitted = transforms.Normalization(*rng.normal(size=(2, 16)).astype(np.float32))
+    transforms.keep_normalization(copied_run / "normalization.npz", fitted)
+    spotter = Spotter.load(copied_run)
+    features = rng.normal(size=(100, 16)).astype(np.float32)
+    opened = spotter.stream()
+    found = [spot for row in features for spot in opened.push(row[None])] + opened.finish()
+    expected = spotter.spot(features)
+    assert sorted(spot[:2] for spot in found) == sorted(spot[:2] for spot in expected)
+
+    config["data"] |= {"normalize": "none", "resample": 4.0}
+    (copied_run / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="joined or resampled features"):
+        Spotter.load(copied_run).stream()

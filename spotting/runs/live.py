@@ -36,9 +36,10 @@ def make_live_spotter(
     Raises:
       InputError: a delay shorter than a step, or a run that can only spot whole halves.
     """
-    if find_system(run.config) or read_transform(run.config).changes:
+    transform = read_transform(run.config)
+    if find_system(run.config) or transform.concatenate or transform.resample:
         raise InputError(
-            f"{run.workdir}: of another system, or on transformed features, which can only "
+            f"{run.workdir}: of another system, or on joined or resampled features, which can only "
             "spot whole halves; live spotting is for the paper's own"
         )
     rate, frames = run.dataset.frame_rate, run.chunk_frames
