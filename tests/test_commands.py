@@ -61,3 +61,19 @@ def test_an_unknown_command_is_one_line():
 
 def test_the_package_shows_what_it_has():
     assert {"Spot", "Spotter"} <= set(dir(spotting))
+
+
+def test_nobody_reads_what_it_prints():
+    program = (
+        "from spotting.base import cli\n"
+        "def main():\n"
+        "    while True: print('a spot', flush=True)\n"
+        "cli.run(main)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "a spot\n"
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait(timeout=60) == 1

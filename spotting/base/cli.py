@@ -13,6 +13,7 @@ import difflib
 import logging
 import os
 import re
+import select
 import sys
 import time
 import traceback
@@ -198,6 +199,8 @@ def _guarded(main: Callable[[], Any], debug: bool) -> int:
         print(_say_stopped("terminated", stop), file=sys.stderr)
         return _TERMINATED
     except (InputError, OSError, ArithmeticError) as error:
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            return _FAILED
         _end_progress()
         if debug:
             raise
@@ -216,6 +219,17 @@ def as_line(message: object) -> str:
 def _say_stopped(how: str, stop: BaseException) -> str:
     """What was saved, if that is known, and how to resume."""
     return "; ".join(filter(None, [how, str(stop), "run the same command again to resume"]))
+
+
+def _nobody_reads() -> bool:
+    """Whether the other end of standard output is closed, as by `| head`; it is then given up."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)  # Errors are told without being asked for.
+    if not poll.poll(0):
+        return False
+    # What is still buffered would fail once more when Python ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
 
 
 def _end_progress() -> None:
