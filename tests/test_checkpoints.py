@@ -49,6 +49,20 @@ def test_saving_a_step_again_changes_nothing(tmp_path):
     assert keeper.restore("best", _tree(0.0)).best == 1.0
 
 
+def test_what_a_killed_run_had_not_deleted_yet_goes(tmp_path):
+    keeper, kept = Checkpoints(tmp_path / "run"), tmp_path / "kept"
+    for step in (1, 2, 3):
+        keeper.save("latest", step, _tree(step))
+        keeper.save("best", step, _tree(step))
+        shutil.copytree(tmp_path / "run", kept, dirs_exist_ok=True)
+    again = Checkpoints(kept)
+    assert (again.steps("latest"), again.steps("best")) == ([1, 2, 3], [1, 2, 3])
+    again.remove_unfinished()
+    again.save("best", 3, _tree(3))
+    for keeper in (again, Checkpoints(kept)):
+        assert (keeper.steps("latest"), keeper.steps("best")) == ([2, 3], [3])
+
+
 def test_says_what_is_missing_or_unfit(tmp_path):
     keeper = Checkpoints(tmp_path)
     with pytest.raises(InputError, match="no checkpoint there"):

@@ -35,6 +35,7 @@ from spotting.base.files import read_object
 _METADATA_FILE = "_CHECKPOINT_METADATA"
 _CHECKSUMS = "checksums"
 _UNFINISHED = "*.orbax-checkpoint-tmp*"
+_KEPT = {"latest": 2, "best": 1}
 _REASON_LENGTH = 200
 _LAST_READS = 0.1  # seconds
 _DISK_FULL = ("RESOURCE_EXHAUSTED", os.strerror(errno.ENOSPC))
@@ -82,7 +83,10 @@ class Checkpoints:
             sums = _compute_checksums(plain)
             if step in manager.all_steps():
                 if self._holds(which, step, tree, sums):
-                    # A run killed between its two writes comes by this step again.
+                    # A run killed between its two writes comes by this step again, perhaps before
+                    # the ones that this one replaced were deleted.
+                    for older in sorted(manager.all_steps())[: -_KEPT[which]]:
+                        manager.delete(older)
                     return
                 manager.delete(step)
             for later in [each for each in manager.all_steps() if each > step]:
@@ -108,7 +112,7 @@ class Checkpoints:
     def steps(self, which: str) -> list[int]:
         """The steps of all checkpoints, as this process sees them."""
         there = (self.directory / which).is_dir()
-        return list(self._manager(which).all_steps()) if there else []
+        return sorted(self._manager(which).all_steps()) if there else []
 
     def restore(self, which: str, template: Any, step: int | None = None) -> Any:
         """Reads a checkpoint.
@@ -159,9 +163,14 @@ class Checkpoints:
         return restored
 
     def remove_unfinished(self) -> None:
-        """Deletes what killed processes left half-written; for who alone writes here."""
+        """Deletes what killed processes left half-written or undeleted; for who alone writes here.
+
+        Which of two `best` is the right one is known when the training has come by the newer.
+        """
         for which in ("latest", "best"):
             self._remove_unfinished(which)
+        for step in self.steps("latest")[: -_KEPT["latest"]]:
+            self._manager("latest").delete(step)
 
     def close(self) -> None:
         """Ends the managers' threads."""
@@ -185,7 +194,7 @@ class Checkpoints:
             alone = jax.process_index()
             # Two of `latest`: seeds that train together resume from the newest step they share.
             options = ocp.CheckpointManagerOptions(
-                max_to_keep=2 if which == "latest" else 1,
+                max_to_keep=_KEPT[which],
                 enable_async_checkpointing=False,
                 create=False,
                 multiprocessing_options=ocp.options.MultiprocessingOptions(
