@@ -184,13 +184,13 @@ def test_no_permission(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_signals_end_it_and_the_same_command_resumes(tmp_path, number, status):
-    path = write_video(tmp_path / "match.mkv", 6000, size=(160, 90))
+    path = write_video(tmp_path / "match.mkv", 2500, size=(160, 90))
     command = [sys.executable, "-m", "spotting.extract", f"--video={path}", f"--output={tmp_path}"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 120
         while not list(tmp_path.glob("match/.*.parts")) and time.monotonic() < deadline:
             time.sleep(0.1)
-        time.sleep(3)
+        time.sleep(2)
         process.send_signal(number)
         _, error = process.communicate(timeout=60)
     assert process.returncode == status
@@ -201,5 +201,5 @@ def test_signals_end_it_and_the_same_command_resumes(tmp_path, number, status):
     parts = list(tmp_path.glob("match/.*.parts/rows_*.npy"))
     assert parts
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert "480 rows" in done.stdout
-    assert len(np.load(tmp_path / "match/1_EfficientNetLite0.npy")) == 480
+    assert "200 rows" in done.stdout
+    assert len(np.load(tmp_path / "match/1_EfficientNetLite0.npy")) == 200
