@@ -133,11 +133,11 @@ def test_a_target_that_cannot_be(monkeypatch, name, message):
     assert len(str(error.value).splitlines()) == 1
 
 
-def compile_small(config, target, folder):
+def compile_small(config, target, folder, *more):
     """The one program of a small network's training with SAM and mixup."""
     file = folder / "compiled.json"
     command = [sys.executable, "-m", "spotting.benchmark", f"--config={config}", *TRUNKS[config]]
-    options = [f"--compile-for={target}", "--programs=SAM+mixup", f"--json={file}"]
+    options = [f"--compile-for={target}", "--programs=SAM+mixup", f"--json={file}", *more]
     subprocess.run(
         [*command, *SMALL, *options],
         cwd=ROOT,
@@ -166,3 +166,13 @@ def test_an_epoch_on_four_tpus(config, tmp_path):
     assert compiled["collectives"][0]["count"] == 2
     assert compiled["loops"] == []
     assert compiled["other_collectives"] == []
+
+
+@pytest.mark.slow
+def test_seeds_on_devices_of_their_own_exchange_nothing(tmp_path):
+    pytest.importorskip("libtpu")
+    more = ("--seeds=4", "--config.devices.min_chunks=16")
+    row, compiled = compile_small("unet_resnet_pca", "tpu-v5e:2x2", tmp_path, *more)
+    assert row["devices"] == 4
+    assert compiled["kept_bytes"] < 8192
+    assert (compiled["collectives"], compiled["other_collectives"]) == ([], [])
