@@ -65,6 +65,12 @@ def test_a_span_after_the_end_is_left_out(video, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_a_killed_process_left_goes(video, tmp_path):
+    (tmp_path / ".one.mp4.abc.spotting-tmp").touch()
+    cut_clips(video, [Span("one", 0.0, 1.0)], tmp_path)
+    assert [path.stem for path in tmp_path.iterdir()] == ["one"]
+
+
 def test_no_video_is_one_line(tmp_path):
     path = tmp_path / "no.mp4"
     path.write_bytes(b"not a video")

@@ -39,13 +39,15 @@ NPY_ERRORS = (
 )
 """What NumPy's readers of .npy files raise because of the bytes."""
 
+TEMPORARY = ".spotting-tmp"
+"""Ends the name of a file that is being written."""
+
 _NPY_HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
 }
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _LOCK_FILE = ".lock"
-_TEMPORARY = ".spotting-tmp"  # ends the name of a file that is being written
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 _ZIP_ERRORS = (
@@ -75,7 +77,7 @@ def atomic_file(path: str | os.PathLike) -> Iterator[IO[bytes]]:
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            handle, temporary = tempfile.mkstemp(_TEMPORARY, f".{path.name}.", path.parent)
+            handle, temporary = tempfile.mkstemp(TEMPORARY, f".{path.name}.", path.parent)
         except OSError as error:
             raise _make_os_error(error, path) from error
         try:
@@ -116,7 +118,7 @@ def is_disk_error(error: BaseException) -> bool:
 
 def remove_temporaries(folder: Path, recursive: bool = False) -> None:
     """Deletes what killed processes left of an `atomic_file` in a folder that one alone writes."""
-    pattern = f".*{_TEMPORARY}"
+    pattern = f".*{TEMPORARY}"
     for path in folder.rglob(pattern) if recursive else folder.glob(pattern):
         with contextlib.suppress(OSError):
             path.unlink()

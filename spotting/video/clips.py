@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from spotting.base.errors import InputError
+from spotting.base.files import TEMPORARY, remove_temporaries
 
 _CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".webm": "webm"}
 
@@ -43,7 +44,7 @@ def cut_clips(video: Path, spans: Sequence[Span], folder: Path) -> list[Clip]:
     Args:
       video: a file that PyAV opens; seconds count from its first frame.
       spans: what to cut; those that begin after the end of the video are left out.
-      folder: where the files go; made if it is not there.
+      folder: where the files go, written by one process at a time; made if it is not there.
 
     Raises:
       InputError: the file is no video, or PyAV is missing.
@@ -52,6 +53,7 @@ def cut_clips(video: Path, spans: Sequence[Span], folder: Path) -> list[Clip]:
     av = _import_av()
     suffix = video.suffix.lower() if video.suffix.lower() in _CONTAINERS else ".mkv"
     folder.mkdir(parents=True, exist_ok=True)
+    remove_temporaries(folder)  # of a process that was killed
     clips = []
     try:
         with av.open(str(video)) as source:
@@ -83,7 +85,7 @@ def _cut(av: Any, source: Any, span: Span, path: Path) -> Clip | None:
     begins = pictures.start_time or 0
     ticks = 1 / float(pictures.time_base)
     source.seek(begins + round(max(0.0, span.start) * ticks), stream=pictures, backward=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, temporary = tempfile.mkstemp(TEMPORARY, f".{path.name}.", path.parent)
     os.close(handle)
     try:
         shown = _copy(av, source, pictures, begins, span, temporary, path.suffix)
