@@ -152,6 +152,7 @@ def three_seeds(config_file, tmp_path_factory):
     command = (
         *("-m", "spotting.main", f"--config={config_file}", "--mode=train"),
         *("--config.seeds=0,1,2", "--config.training.epochs=1", "--config.devices.min_chunks=4"),
+        "--config.model.unet.levels=1",
     )
     ((status, _, errors),) = finish(start(*command, f"--workdir={folder}"))
     assert status == 0, errors
@@ -182,13 +183,14 @@ def test_two_processes_stream_what_one_streams(config_file, tmp_path):
     root = write_dataset(tmp_path / "data", {"train": ["a", "b", "c", "d"]})
     config = tiny_config(root)
     config.data.update(loader="stream", stream_parts=2)
-    config.training.epochs = 1
+    config.training.epochs = config.model.unet.levels = 1
     experiment.run(config, tmp_path / "one", "train")
     command = ("-m", "spotting.main", f"--config={config_file}", f"--workdir={tmp_path / 'two'}")
     same = (f"--config.data.root={root}", "--config.data.loader=stream", "--mode=train")
     more = (
         "--config.data.stream_parts=2",
         "--config.training.epochs=1",
+        "--config.model.unet.levels=1",
         "--config.devices.distributed=True",
     )
     for status, _, errors in finish(*start_two(*command, *same, *more)):
