@@ -20,6 +20,7 @@ from spotting import evaluate, experiment
 from spotting.base.errors import InputError
 from spotting.base.files import hold_folder
 from spotting.data.annotations import read_results
+from spotting.reporting import outcome
 from spotting.runs import setup as runs_setup
 from spotting.runs.folders import open_runs
 from spotting.runs.matches import read_matches
@@ -185,6 +186,16 @@ def test_what_is_missing_of_a_finished_run_is_made(tiny_run, tiny_dataset, tmp_p
     assert (folder / "report.html").exists()
     assert (folder / "README.md").read_text() == card
     assert (folder / "timeline.png").stat().st_mtime_ns == before
+
+
+def test_a_figure_that_a_killed_process_began_goes(tiny_run, tmp_path):
+    folder = tmp_path / "seed_0"
+    shutil.copytree(tiny_run, folder)
+    (folder / "timeline.png").rename(folder / ".timeline.png.abc.spotting-tmp")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    outcome.present("", tmp_path, {0: folder}, {0: metrics}, is_new=False)
+    assert (folder / "timeline.png").exists()
+    assert not list(tmp_path.rglob("*.spotting-tmp"))
 
 
 def test_a_folder_is_free_until_all_is_checked(tiny_dataset, tmp_path):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from spotting.base.files import hold_folder
+from spotting.base.files import hold_folder, remove_temporaries
 from spotting.base.logs import log
 from spotting.reporting.games import MissingTruth
 from spotting.reporting.model_card import is_card, write_model_card
@@ -46,6 +46,8 @@ def present(
 
     log("")
     with hold_folder(workdir, wait=True):
+        for folder in {*figures, *cards}:
+            remove_temporaries(folder)
         for folder in figures:
             try:
                 log(f"what was spotted when: {snapshot.write_snapshot(folder)}")

@@ -46,7 +46,7 @@ PLACES = (
     ("parts of features", r"\.parts/|\.npy"),
     ("logs", r"log\.jsonl|tensorboard"),
 )
-_TIMES = r"\d[\d,.]* ?(s|min|h|chunks/s)\b|\d+:\d\d(:\d\d)?|\d{4}-\d\d-\d\d"
+_TIMES = r"(\d[\d,.]* ?(s|min|h|chunks/s)\b ?)+|\d+:\d\d(:\d\d)?|\d{4}-\d\d-\d\d"
 
 
 class Case(NamedTuple):
