@@ -3,9 +3,10 @@
     python tests/programs/on_device.py --json=on_device.json
 
 Parity with the official code at float32, every row of the benchmark, each form of attention, of the
-convolution over three frames and of upsampling, and one seed against five in a program. Needs jax,
-flax, optax, orbax-checkpoint, chex and numpy; neither TensorFlow nor ml-collections. What is found
-is written after each part, so that a machine that is taken away leaves what it has done.
+convolution over three frames and of upsampling, one seed against five in a program, and the network
+that extracts features. Needs jax, flax, optax, orbax-checkpoint, chex and numpy; neither TensorFlow
+nor ml-collections. What is found is written after each part, so that a machine that is taken away
+leaves what it has done. `--tiny` tries all of it on a CPU.
 """
 
 import argparse
@@ -168,6 +169,26 @@ def measure_row(config: Any, seeds: int, ways: tuple[str, ...]) -> dict[str, Any
     return dataclasses.asdict(row.measure(config, seeds, lambda text: None, ways))
 
 
+def measure_extraction(pictures: int, dtype: str) -> dict[str, Any]:
+    """ResNet-152 on random pictures, with weights that only have its shapes."""
+    from spotting.benchmarks.device import median_seconds
+    from spotting.video import resnet
+
+    model = resnet.ResNet152(jnp.dtype(dtype))
+    shown = jax.random.randint(jax.random.key(0), (pictures, 224, 224, 3), 0, 256, jnp.uint8)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), resnet.preprocess(shown))["params"]
+    params = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 1e-2, dtype), shapes)
+    precision = "highest" if dtype == "float32" else "default"  # As network.load_network.
+
+    @jax.jit
+    def extract(params: Any, shown: jax.Array) -> jax.Array:
+        with jax.default_matmul_precision(precision):
+            return model.apply({"params": params}, resnet.preprocess(shown))
+
+    (seconds,) = median_seconds(lambda: extract(params, shown))
+    return {"pictures_per_s": pictures / seconds}
+
+
 def load_row(name: str, is_tiny: bool) -> Any:
     """The config of a row in bfloat16; a tiny network of its kind for a try on a CPU."""
     config = importlib.import_module(f"configs.{name}").get_config()
@@ -209,6 +230,10 @@ def list_parts(is_tiny: bool) -> dict[str, Callable[[], Any]]:
     add_row(ROWS[0], FIVE, ways[-1:])
     for name in ROWS[1 : 2 if is_tiny else None]:
         add_row(name, 1, ways[-1:])
+    for dtype in ("float32", "bfloat16"):
+        parts[f"ResNet-152, {dtype}"] = functools.partial(
+            measure_extraction, 1 if is_tiny else 64, dtype
+        )
     if not is_tiny:
         add_row(ROWS[1], FIVE, ways[-1:])
     return parts
