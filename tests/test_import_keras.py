@@ -114,6 +114,19 @@ def test_what_is_no_model_of_the_official_code(tmp_path, config_of):
         read_weights(tmp_path / "nothing")
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+@pytest.mark.parametrize("suffix", ["index", "data-00000-of-00001"])
+def test_a_checkpoint_that_ends_early(tmp_path, suffix, share):
+    tf = pytest.importorskip("tensorflow")
+    prefix = tmp_path / "weights"
+    tf.train.Checkpoint(kernel=tf.Variable(tf.zeros((50, 50)))).write(str(prefix))
+    assert [array.shape for array in read_weights(prefix).values()] == [(50, 50)]
+    path = tmp_path / f"weights.{suffix}"
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(InputError, match="not a checkpoint of Keras's"):
+        read_weights(prefix)
+
+
 def test_what_is_not_installed_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     (tmp_path / "checkpoint").touch()

@@ -70,5 +70,12 @@ def _read_checkpoint(prefix: Path) -> dict[str, np.ndarray]:
             for variable in node.attributes
             if not _NOT_WEIGHTS.fullmatch(variable.checkpoint_key)
         }
-    except (ValueError, MemoryError, RuntimeError, tf.errors.OpError, DecodeError) as error:
+    except (
+        IndexError,  # What TensorFlow makes of a file that ends early.
+        ValueError,
+        MemoryError,
+        RuntimeError,
+        tf.errors.OpError,
+        DecodeError,
+    ) as error:
         raise InputError(f"{prefix}: not a checkpoint of Keras's: {error}") from error
