@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from parity_report import Arrays, Folder, Report
 
-from spotting.video import choice, decoding, network, pca, pictures, resnet, weights
+from spotting.video import choice, decoding, network, pca, pictures, resnet, weights, winograd
 
 RATE = 2.0
 FEATURES_BOUND, ACTIVATIONS_BOUND, PCA_BOUND = 2e-6, 1e-5, 1e-5
@@ -343,7 +343,7 @@ def check_network(folder: Folder, name: str, report: Report) -> None:
 
 def _run_network(layers: Any, inputs: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Features and activations, by Keras's names, of the program that `extract` runs here."""
-    by_winograd = jax.default_backend() == "cpu"
+    by_winograd = winograd.is_faster("float32")
     model = resnet.ResNet152(winograd=by_winograd)
     features, variables = jax.jit(functools.partial(model.apply, mutable=["intermediates"]))(
         {"params": resnet.make_params(layers, by_winograd)}, inputs

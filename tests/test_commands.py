@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import spotting
 from spotting.__main__ import COMMANDS
 
@@ -63,17 +65,21 @@ def test_the_package_shows_what_it_has():
     assert {"Spot", "Spotter"} <= set(dir(spotting))
 
 
-def test_nobody_reads_what_it_prints():
+@pytest.mark.parametrize("then", ["while True: print('a spot', flush=True)", "print('the last')"])
+def test_nobody_reads_what_it_prints(then):
     program = (
         "from spotting.base import cli\n"
         "def main():\n"
-        "    while True: print('a spot', flush=True)\n"
+        "    print('a spot', flush=True)\n"
+        "    input()\n"
+        f"    {then}\n"
         "cli.run(main)\n"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen([sys.executable, "-c", program], text=True, **pipes) as process:
         assert process.stdout.readline() == "a spot\n"
         process.stdout.close()
+        process.stdin.write("\n")
+        process.stdin.flush()
         assert process.stderr.read() == ""
         assert process.wait(timeout=60) == 1

@@ -189,7 +189,9 @@ def _guarded(main: Callable[[], Any], debug: bool) -> int:
     _keep_compiled_programs()
     raise_on_sigterm()
     try:
-        return main() or 0
+        status = main() or 0
+        sys.stdout.flush()  # Here, where a closed pipe or a full disk is known what to do with.
+        return status
     except KeyboardInterrupt as stop:
         _end_progress()
         print(f"\n{_say_stopped('interrupted', stop)}", file=sys.stderr)

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spotting.video import choice, decoding, efficientnet, network, resnet
+from spotting.video import choice, decoding, efficientnet, network, resnet, winograd
 
 VIDEO_SECONDS, VIDEO_RATE, VIDEO_SIZE = 20, 25, (1280, 720)
 BATCH, REPEATS = 8, 3
@@ -78,7 +78,7 @@ def measure(log: Callable[[str], None], video: Path | None = None) -> Figures:
         np.asarray(jax.jit(model.apply)({"params": weights}, prepared)) for model in (exact, near)
     )
     error = float(np.sqrt(np.mean((coarse - features) ** 2) / np.mean(features**2)))
-    model = resnet.ResNet152(winograd=jax.default_backend() == "cpu")
+    model = resnet.ResNet152(winograd=winograd.is_faster(jnp.float32))
     shapes = jax.eval_shape(model.init, jax.random.key(0), prepared)["params"]
     random = jax.tree.map(lambda leaf: np.full(leaf.shape, 1e-2, np.float32), shapes)
     keep(_measure_network("ResNet-152", model, random, pictures))

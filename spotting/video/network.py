@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from spotting.base.errors import InputError
-from spotting.video import efficientnet, pca, resnet, weights
+from spotting.video import efficientnet, pca, resnet, weights, winograd
 
 FRAME_RATE = 2.0
 """Rows per second of all features here."""
@@ -175,7 +175,7 @@ def load_network(
     else:
         path = Path(weights_file) if weights_file else weights.find_resnet_weights(log)
         layers = weights.read_resnet_weights(path)
-        by_winograd = jax.default_backend() == "cpu" and dtype == jnp.float32
+        by_winograd = winograd.is_faster(dtype)
         params = resnet.make_params(layers, by_winograd)
         known_files = (weights.RESNET152, weights.RESNET152_WITH_TOP)
         published = weights.is_published(path, *known_files)

@@ -130,13 +130,13 @@ class Block(nn.Module):
 class ResNet152(nn.Module):
     """Pictures [B, H, W, 3], as `preprocess` makes them, to features [B, 2048].
 
-    The blocks of a stage that are alike are one scan: on two CPU cores it takes a quarter less
-    time than a program with 50 blocks, whose arrays leave the cache. The activations that parity
+    The blocks of a stage that are alike are one scan: on a CPU core it takes a quarter less time
+    than a program with 50 blocks, whose arrays leave the cache. The activations that parity
     looks at are sown into the collection "intermediates", those of a scan on top of each other.
 
     Attributes:
-      winograd: whether `make_params` was told so; pays on CPUs, in float32.
       dtype: of the computation.
+      winograd: whether `make_params` was told so; see `winograd.is_faster`.
     """
 
     dtype: Any = jnp.float32

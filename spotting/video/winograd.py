@@ -20,6 +20,11 @@ TILE = 4
 _KERNEL = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
 
 
+def is_faster(dtype: jnp.dtype | str) -> bool:
+    """Whether networks here should convolve so: on CPUs, in float32."""
+    return jax.default_backend() == "cpu" and jnp.dtype(dtype) == jnp.float32
+
+
 def transform_kernel(kernel: np.ndarray) -> np.ndarray:
     """A kernel [3, 3, C, D] as `convolve` takes it, [4, 4, C, D]; computed in float64."""
     transformed = np.einsum("ai,bj,ijcd->abcd", _KERNEL, _KERNEL, kernel, optimize=True)

@@ -16,7 +16,7 @@ os.environ["TF_USE_LEGACY_KERAS"] = "1"
 import jax
 import numpy as np
 
-from spotting.video import resnet
+from spotting.video import resnet, winograd
 
 BATCH, ROUNDS = 8, 4
 
@@ -32,9 +32,9 @@ def main() -> None:
         for variable in layer.weights:
             name = variable.name.rpartition("/")[2].partition(":")[0]
             weights.setdefault(layer.name, {})[name] = variable.numpy()
-    on_cpu = jax.default_backend() == "cpu"  # As network.load_network.
-    params = jax.device_put(resnet.make_params(resnet.fold(weights), on_cpu))
-    model = resnet.ResNet152(winograd=on_cpu)
+    by_winograd = winograd.is_faster("float32")
+    params = jax.device_put(resnet.make_params(resnet.fold(weights), by_winograd))
+    model = resnet.ResNet152(winograd=by_winograd)
     ours = jax.jit(lambda tree, x: model.apply({"params": tree}, x))
     programs = {
         "here": lambda: np.asarray(ours(params, inputs)),
