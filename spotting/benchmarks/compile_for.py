@@ -28,6 +28,7 @@ from spotting.data.resident import Batch, ResidentSplit
 from spotting.inference import chunks, nms, on_device
 from spotting.runs import memory
 from spotting.runs.setup import chunk_frames, make_network, read_hyper, read_optimizer
+from spotting.training import flattening
 from spotting.training.checkpoints import stack
 from spotting.training.loop import make_run_epoch
 from spotting.training.mixup import Pairs
@@ -195,7 +196,8 @@ def _lower_training(
     objective = row.make_row_objective(config, dataset)
     rho, alpha = row.ABLATIONS[name]
     hyper = read_hyper(config, "confidence")._replace(rho=rho, mixup_alpha=alpha)
-    tx = make_optimizer(hyper, read_optimizer(config))
+    settings = read_optimizer(config)
+    tx = make_optimizer(hyper, settings)
     frames = chunk_frames(config, dataset.frame_rate)
     shape = frames, dataset.feature_dim
     batch_size = config.training.batch_size
@@ -222,16 +224,18 @@ def _lower_training(
         lowered = make_run_epoch(train, size.seeds, mesh).lower(states, {}, (batch, pairs))
         return lowered, 1, flop
     steps = config.training.chunks_per_epoch // batch_size
+    flat = flattening.suits(mesh)
     train_steps = functools.partial(
         train_epoch,
         objective=objective,
-        tx=tx,
+        tx=make_optimizer(hyper, dataclasses.replace(settings, flat=flat)),
         mixup_alpha=alpha,
         num_steps=steps,
         batch_size=batch_size,
         chunk_frames=frames,
         shard=functools.partial(parallel.shard, mesh),
         replicate=functools.partial(parallel.keep_replicated, mesh),
+        flat=flat,
     )
     split = _place(_make_split(config, dataset, size.halves), everywhere)
     run_epoch = make_run_epoch(

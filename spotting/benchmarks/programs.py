@@ -297,7 +297,7 @@ class _Tally:
         return parts
 
 
-_SLICES = ("gather", "dynamic-slice", "dynamic-update-slice")
+_SLICES = ("gather", "slice", "dynamic-slice", "dynamic-update-slice")
 
 
 def _follow(

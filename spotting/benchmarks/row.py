@@ -39,6 +39,7 @@ from spotting.runs.setup import (
     read_schedule,
 )
 from spotting.runs.validation import SplitPredictor
+from spotting.training import flattening
 from spotting.training.checkpoints import count_parameters, stack
 from spotting.training.loop import make_run_epoch
 from spotting.training.objectives import Objective, make_objective
@@ -188,15 +189,17 @@ def measure(
         cost_analysis: Any = step.cost_analysis()
         step_bytes = cost_analysis["bytes accessed"] / batch_size
         tx = make_optimizer(hyper, optimizer)
+        flat = flattening.suits(mesh)
         train = functools.partial(
             train_epoch,
             objective=objective,
-            tx=tx,
+            tx=make_optimizer(hyper, dataclasses.replace(optimizer, flat=flat)),
             mixup_alpha=hyper.mixup_alpha,
             batch_size=batch_size,
             chunk_frames=chunk_shape[0],
             shard=functools.partial(parallel.shard, mesh),
             replicate=functools.partial(parallel.keep_replicated, mesh),
+            flat=flat,
         )
         states = stack([init_state(seed, objective, chunk_shape, tx) for seed in range(seeds)])
         steps = config.training.chunks_per_epoch // batch_size

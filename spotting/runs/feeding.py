@@ -19,7 +19,7 @@ from spotting.runs.memory import Choice
 from spotting.runs.preparation import open_or_prepare
 from spotting.runs.setup import Setup, label_split, read_hyper, read_offsets, read_optimizer
 from spotting.runs.systems import find_system, make_descent, read_values
-from spotting.training import recipes
+from spotting.training import flattening, recipes
 from spotting.training.checkpoints import unstack
 from spotting.training.loop import RunEpoch, make_run_epoch
 from spotting.training.mixup import Pairs
@@ -155,6 +155,8 @@ def _make_resident_epochs(
     )
     split = parallel.replicate(setup.mesh, split)
     hyper = read_hyper(config, objective.network.kind)
+    flat = flattening.suits(setup.mesh)
+    settings = dataclasses.replace(read_optimizer(config), flat=flat)
 
     def run(
         state: TrainState, own: dict[str, jax.Array], split: resident.ResidentSplit
@@ -164,13 +166,14 @@ def _make_resident_epochs(
             state,
             split,
             objective,
-            make_optimizer(values, read_optimizer(config)),
+            make_optimizer(values, settings),
             values.mixup_alpha,
             num_steps=setup.schedule.steps,
             batch_size=setup.schedule.batch_size,
             chunk_frames=setup.chunk_frames,
             shard=functools.partial(parallel.shard, setup.mesh),
             replicate=functools.partial(parallel.keep_replicated, setup.mesh),
+            flat=flat,
         )
 
     compiled = make_run_epoch(run, num_seeds, setup.mesh)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from spotting.notation import Array
+from spotting.training.flattening import ravel
 
 
 class AveragingState(NamedTuple):
@@ -42,7 +43,7 @@ class AveragingState(NamedTuple):
 
 
 def average_weights(
-    optimizer: optax.GradientTransformationExtraArgs, decay: float
+    optimizer: optax.GradientTransformationExtraArgs, decay: float, flat: bool = False
 ) -> optax.GradientTransformationExtraArgs:
     """Keeps a moving average of the weights that `optimizer` comes by.
 
@@ -58,6 +59,7 @@ def average_weights(
     Args:
       optimizer: whose state has what `train_step` reports.
       decay: at least 0 and less than 1; 0 keeps the newest weights.
+      flat: whether the sums of the state are one vector, as `flattening.flatten_state` makes them.
     """
     optimizer = optax.with_extra_args_support(optimizer)
 
@@ -75,6 +77,7 @@ def average_weights(
             raise ValueError("average_weights needs `params`")
         updates, inner = optimizer.update(updates, state.inner, params, **extra)
         new = optax.apply_updates(params, updates)
+        new = ravel(new)[0] if flat else new
         sums = jax.tree.map(lambda a, w: decay * a + (1 - decay) * w, state.sums, new)
         share = decay * state.share + (1 - decay)
         return updates, AveragingState(inner, sums, share)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from spotting.notation import Array
+from spotting.training.flattening import ravel
 
 GradFn = Callable[[optax.Params], tuple[Array, optax.Updates]]
 
@@ -25,7 +26,10 @@ class SAMState(NamedTuple):
 
 
 def sam(
-    optimizer: optax.GradientTransformation, rho: float | Array, eps: float = 1e-12
+    optimizer: optax.GradientTransformation,
+    rho: float | Array,
+    eps: float = 1e-12,
+    flat: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
     """Gives `optimizer` the gradient at the worst point near the parameters.
 
@@ -47,6 +51,8 @@ def sam(
       rho: distance of the second pass; 0 leaves `optimizer` as it is, in one pass. It may be a
         traced scalar, which then always takes two.
       eps: keeps a zero gradient from giving NaN, which `optax.contrib.sam` has nothing against.
+      flat: whether to take the norm and the perturbation of one vector of all parameters; the norm
+        then adds up in another order.
 
     Returns:
       A gradient transformation whose update needs `params` and, unless rho is 0, `grad_fn`: a
@@ -67,14 +73,15 @@ def sam(
         value: Array | None = None,
         **extra: object,
     ) -> tuple[optax.Updates, SAMState]:
-        norm = optax.tree.norm(updates)
+        vector, unravel = ravel(updates) if flat else (updates, lambda tree: tree)
+        norm = optax.tree.norm(vector)
         loss = jnp.zeros([]) if value is None else value
         if two_passes:
             if params is None or grad_fn is None:
                 raise ValueError("sam needs `params` and `grad_fn` for its second pass")
             scale = rho / (norm + eps)
-            worst = jax.tree.map(lambda w, g: w + scale * g, params, updates)
-            loss, updates = grad_fn(worst)
+            to_worst = unravel(jax.tree.map(lambda g: scale * g, vector))
+            loss, updates = grad_fn(optax.apply_updates(params, to_worst))
         updates, inner = optimizer.update(updates, state.inner, params, **extra)
         return updates, SAMState(inner, loss, norm)
 

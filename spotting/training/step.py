@@ -15,7 +15,7 @@ import optax
 
 from spotting.data.resident import Batch, ResidentSplit, cut, sample_positions
 from spotting.notation import Array, ChunkFeatures, LossWeights, Targets
-from spotting.training import mixup
+from spotting.training import flattening, mixup
 from spotting.training.averaging import average_weights
 from spotting.training.objectives import Objective
 from spotting.training.optimizer import adam_with_decay
@@ -45,6 +45,7 @@ class OptimizerSettings:
     eps: float = 1e-7
     sam_eps: float = 1e-12
     average_decay: float = 0.0  # of the moving average of the weights; 0 for none
+    flat: bool = False  # one vector in the place of each tree of the state, as GPUs like it
 
 
 def make_optimizer(
@@ -60,8 +61,11 @@ def make_optimizer(
         settings.b2,
         settings.eps,
     )
-    tx = sam(adam, hyper.rho, settings.sam_eps)
-    return average_weights(tx, settings.average_decay) if settings.average_decay else tx
+    if settings.flat:
+        adam = flattening.flatten(adam)
+    tx = sam(adam, hyper.rho, settings.sam_eps, settings.flat)
+    decay = settings.average_decay
+    return average_weights(tx, decay, settings.flat) if decay else tx
 
 
 class TrainState(NamedTuple):
@@ -199,6 +203,7 @@ def train_epoch(
     chunk_frames: int,
     shard: Callable[[Any], Any] = lambda arrays: arrays,
     replicate: Callable[[Any], Any] = lambda arrays: arrays,
+    flat: bool = False,
 ) -> tuple[TrainState, StepMetrics]:
     """An epoch over a resident split, as one scan.
 
@@ -214,6 +219,7 @@ def train_epoch(
       shard: tells the compiler to shard arrays [B, ...] over devices, each of which has all of
         `split`.
       replicate: tells the compiler to have arrays on each device.
+      flat: whether `tx` was made with `OptimizerSettings.flat`; the states here are as without.
 
     Returns:
       The state after it, and the metrics of each step, [num_steps].
@@ -238,4 +244,12 @@ def train_epoch(
     # All that is random is drawn before the first step, for all of them at once.
     half, start = jax.vmap(draw_positions)(state.step + jnp.arange(num_steps))
     pairs = draw_pairs(state, num_steps, batch_size, mixup_alpha)
-    return jax.lax.scan(body, state, replicate((half, start, pairs)))
+    given = state
+    if flat:
+        opt_state = flattening.flatten_state(state.opt_state, state.params)
+        state = state._replace(opt_state=opt_state)
+    state, metrics = jax.lax.scan(body, state, replicate((half, start, pairs)))
+    if flat:
+        opt_state = flattening.restore_state(state.opt_state, given.opt_state, given.params)
+        state = state._replace(opt_state=opt_state)
+    return state, metrics
