@@ -3,6 +3,7 @@
 The compilers of TPUs and GPUs come with libtpu and jax[cuda13]; what needs one is skipped without.
 """
 
+import dataclasses
 import importlib.util
 import json
 import os
@@ -78,11 +79,37 @@ ENTRY %main (first: (s32[], bf16[1000,8])) -> (s32[], bf16[1000,8]) {
 """
 
 
+PARTS = """HloModule jit_update, is_scheduled=true
+
+%part (moments: f32[1000], rates: f32[1000], one: f32[8]) -> f32[8] {
+  %moments = f32[1000]{0} parameter(0)
+  %rates = f32[1000]{0} parameter(1)
+  %one = f32[8]{0} parameter(2)
+  %product = f32[1000]{0} multiply(%moments, %rates)
+  %roots = f32[1000]{0} sqrt(%product)
+  %slice.1 = f32[8]{0} slice(%roots), slice={[8:16]}
+  %added = f32[8]{0} add(%slice.1, %one)
+  %norm = f32[] custom-call(%rates), custom_call_target="norm"
+  ROOT %both = (f32[8]{0}, f32[]) tuple(%added, %norm)
+}
+
+ENTRY %main (a: f32[1000], b: f32[1000], c: f32[8]) -> (f32[8], f32[]) {
+  %a = f32[1000]{0} parameter(0)
+  %b = f32[1000]{0} parameter(1)
+  %c = f32[8]{0} parameter(2)
+  ROOT %fused = (f32[8]{0}, f32[]) fusion(%a, %b, %c), kind=kLoop, calls=%part
+}
+"""
+
+
+@dataclasses.dataclass
 class Text:
     """In the place of a compiled program."""
 
+    text: str = TEXT
+
     def as_text(self):
-        return TEXT
+        return self.text
 
     def memory_analysis(self):
         return type(
@@ -109,6 +136,11 @@ def test_what_a_step_does_is_read_from_the_program():
     # The indices stay beside the units; of the split, the rows that are cut; 64 values of bfloat16.
     moved = {"cut": 128 + 128, "sum": 2 * 128 + 96, "additions": 3 * 12}
     assert found.moved_bytes == sum(moved.values())
+
+
+def test_of_what_is_computed_elementwise_a_part_reads_a_part():
+    """The moments are read where the slice is, the rates everywhere."""
+    assert programs.inspect(Text(PARTS)).moved_bytes == 4 * (8 + 1000 + 8) + 4 * (8 + 1)
 
 
 def test_a_program_without_a_scan_is_one_step():

@@ -282,9 +282,9 @@ class _Tally:
         parts: dict[int, int] = {}
         for one in instructions:
             if one.opcode == "parameter":
-                uses = list(_follow(one.name, users))
-                sliced = [user for user, first in uses if first and user.opcode in _SLICES]
-                if uses and len(sliced) == len(uses):
+                uses = dict(_follow(one, users))
+                sliced = {user: first and user.opcode in _SLICES for user, first in uses.items()}
+                if uses and all(sliced.values()):
                     size = 0
                     for user in sliced:
                         is_update = user.opcode == "dynamic-update-slice"
@@ -300,15 +300,24 @@ class _Tally:
 _SLICES = ("gather", "slice", "dynamic-slice", "dynamic-update-slice")
 
 
+_ELEMENTWISE = frozenset(
+    (
+        *("add", "subtract", "multiply", "divide", "maximum", "minimum", "negate"),
+        *("sqrt", "rsqrt", "power", "select", "convert"),
+    )
+)
+"""What gives as many values as it takes: a part of its result needs that part of its operands."""
+
+
 def _follow(
-    name: str, users: Mapping[str, list[_Instruction]]
+    value: _Instruction, users: Mapping[str, list[_Instruction]]
 ) -> Iterator[tuple[_Instruction, bool]]:
-    """The users of a value, through bitcasts, and whether it is their first operand."""
-    for user in users.get(name, ()):
-        if user.opcode == "bitcast":
-            yield from _follow(user.name, users)
+    """What reads a value or what was computed of it elementwise, and whether as first operand."""
+    for user in users.get(value.name, ()):
+        if user.opcode == "bitcast" or user.opcode in _ELEMENTWISE:
+            yield from _follow(user, users) if users.get(user.name) else ((user, False),)
         else:
-            yield user, user.operands[0] == name
+            yield user, user.operands[0] == value.name
 
 
 def _parse_line(line: str) -> _Instruction | None:
