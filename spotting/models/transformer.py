@@ -4,6 +4,7 @@ import contextlib
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -39,10 +40,62 @@ def attend(query: Array, key: Array, value: Array) -> Array:
     return jnp.swapaxes((mixed / sums).astype(value.dtype), 1, 2)
 
 
+def attend_keys_first(query: Array, key: Array, value: Array) -> Array:
+    """Softmax attention as TPUs like it; all [B, T, heads, C].
+
+    The queries are the last axis of the logits, so that the sums of the softmax run over rows. Its
+    gradient needs the exponentials alone, in the dtype of the values, and a product of the output
+    and its gradient (Dao et al., "FlashAttention", NeurIPS 2022, appendix B.2).
+    """
+    # The context in which the gradient is traced is another.
+    precision = jax.config.jax_default_matmul_precision
+    return _attend_keys_first(query, key, value, precision)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _attend_keys_first(query: Array, key: Array, value: Array, precision: Precision) -> Array:
+    return _attend_forward(query, key, value, precision)[0]
+
+
+def _attend_forward(query: Array, key: Array, value: Array, precision: Precision) -> Any:
+    einsum = functools.partial(jnp.einsum, precision=precision, preferred_element_type=jnp.float32)
+    query = query * query.shape[-1] ** -0.5
+    logits = einsum("bqhc,bkhc->bhkq", query, key)
+    shares = jnp.exp(logits - jnp.max(logits, axis=2, keepdims=True))
+    sums = _with_channels(jnp.sum(shares, axis=2))
+    shares = shares.astype(value.dtype)
+    mixed = (einsum("bhkq,bkhc->bqhc", shares, value) / sums).astype(value.dtype)
+    return mixed, (query, key, value, shares, sums, mixed)
+
+
+def _attend_backward(precision: Precision, saved: Any, grad: Array) -> tuple[Array, Array, Array]:
+    einsum = functools.partial(jnp.einsum, precision=precision, preferred_element_type=jnp.float32)
+    query, key, value, shares, sums, mixed = saved
+    dtype = value.dtype
+    grad = (grad / sums).astype(dtype)
+    of_value = einsum("bhkq,bqhc->bkhc", shares, grad)
+    # What the sum of the softmax takes back from each share.
+    taken = jnp.sum(grad.astype(jnp.float32) * mixed.astype(jnp.float32), axis=-1)
+    of_shares = einsum("bqhc,bkhc->bhkq", grad, value) - jnp.swapaxes(taken, 1, 2)[:, :, None]
+    of_logits = (shares.astype(jnp.float32) * of_shares).astype(dtype)
+    of_query = einsum("bhkq,bkhc->bqhc", of_logits, key) * query.shape[-1] ** -0.5
+    of_key = einsum("bhkq,bqhc->bkhc", of_logits, query)
+    return of_query.astype(dtype), of_key.astype(dtype), of_value.astype(dtype)
+
+
+_attend_keys_first.defvjp(_attend_forward, _attend_backward)
+
+
+def _with_channels(rows: Array) -> Array:
+    """[B, heads, T] -> [B, T, heads, 1]."""
+    return jnp.swapaxes(rows, 1, 2)[..., None]
+
+
 ATTENTION: Mapping[str, Callable[[Array, Array, Array], Array]] = MappingProxyType(
     {
         "divide_last": attend,
         "divide_first": jax.nn.dot_product_attention,
+        "keys_first": attend_keys_first,
         # Keeps no array [T, T] in the GPU's memory; for bfloat16 and float16.
         "cudnn": functools.partial(jax.nn.dot_product_attention, implementation="cudnn"),
     }
@@ -66,7 +119,7 @@ def attention(
         if form != "auto":
             return ATTENTION[form](query, key, value)
         return jax.lax.platform_dependent(
-            query, key, value, tpu=ATTENTION["divide_first"], default=ATTENTION["divide_last"]
+            query, key, value, tpu=ATTENTION["keys_first"], default=ATTENTION["divide_last"]
         )
 
 
