@@ -80,9 +80,11 @@ def test_precision_reaches_all_products(sizes):
     assert count(None) == (products, 0)
 
 
-def test_softmax_sums_in_float32():
+@pytest.mark.parametrize("form", ["divide_last", "divide_first", "keys_first"])
+def test_softmax_sums_in_float32(form):
     values = jnp.ones((1, 1000, 1, 4), ROUGH)
-    outputs = attention(jnp.zeros_like(values), _random(0, *values.shape, dtype=ROUGH), values)
+    keys = _random(0, *values.shape, dtype=ROUGH)
+    outputs = attention(jnp.zeros_like(values), keys, values, form)
     assert outputs.dtype == ROUGH
     np.testing.assert_array_equal(outputs, values)
 
@@ -106,7 +108,10 @@ def test_mixup_shares_are_float32():
     np.testing.assert_array_equal(mixed, values)
 
 
-@pytest.mark.parametrize("form", ["auto", "divide_last", "divide_first"])
+FORMS = ("auto", "divide_last", "divide_first", "keys_first")
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_attention_is_jax_s(form):
     inputs = [_random(seed, 2, 7, 3, 4) for seed in range(3)]
     upstream = _random(3, 2, 7, 3, 4)
@@ -120,10 +125,12 @@ def test_attention_is_jax_s(form):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), ours, theirs)
 
 
-def test_attention_takes_large_logits():
+@pytest.mark.parametrize("form", FORMS)
+def test_attention_takes_large_logits(form):
     query = jnp.full((1, 2, 1, 1), 1e4)
     key, value = jnp.array([1.0, -1.0]).reshape(1, 2, 1, 1), jnp.arange(2.0).reshape(1, 2, 1, 1)
-    np.testing.assert_array_equal(attention(query, key, value), jnp.zeros((1, 2, 1, 1)))
+    outputs = attention(query, key, value, form)
+    np.testing.assert_array_equal(outputs, jnp.zeros((1, 2, 1, 1)))
 
 
 def test_gelu_is_the_exact_one():

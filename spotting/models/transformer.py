@@ -61,7 +61,10 @@ def _attend_forward(query: Array, key: Array, value: Array, precision: Precision
     einsum = functools.partial(jnp.einsum, precision=precision, preferred_element_type=jnp.float32)
     query = query * query.shape[-1] ** -0.5
     logits = einsum("bqhc,bkhc->bhkq", query, key)
-    shares = jnp.exp(logits - jnp.max(logits, axis=2, keepdims=True))
+    # The barrier keeps the maximum in the kernel of the product: XLA would take it where it is
+    # subtracted, of a window around each logit.
+    greatest = jax.lax.optimization_barrier(jnp.max(logits, axis=2, keepdims=True))
+    shares = jnp.exp(logits - greatest)
     sums = _with_channels(jnp.sum(shares, axis=2))
     shares = shares.astype(value.dtype)
     mixed = (einsum("bhkq,bkhc->bqhc", shares, value) / sums).astype(value.dtype)
