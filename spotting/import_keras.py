@@ -6,7 +6,9 @@
 A model is a Keras SavedModel or TensorFlow checkpoint, by its folder (or the checkpoint's prefix),
 or an .h5 file. Whether it gives confidences or displacements follows from its last layer. The
 config says which network it is; weights that do not fit it are named. Both models may be given at
-once or one after the other; until there is a displacement model, displacements are zero.
+once or one after the other; until there is a displacement model, displacements are zero. Nothing in
+these files is executed, but the library that reads .h5 has known flaws: take those from people you
+trust.
 
 The folder is then a run as any other, for spotting.predict, spotting.export and
 
