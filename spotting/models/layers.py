@@ -48,14 +48,17 @@ class Dense(nn.Module):
     precision: Precision = None
     kernel_init: Initializer | None = None
 
-    @nn.compact
     def __call__(self, x: Array) -> Array:
         """[..., C] -> [..., C']."""
-        channels = x.shape[-1]
+        kernel, bias = self.parameters(x.shape[-1])
+        return (product(x.astype(self.dtype), kernel, self.precision) + bias).astype(self.dtype)
+
+    @nn.compact
+    def parameters(self, channels: int) -> tuple[Array, Array]:
+        """W and b for an input of C channels."""
         init = self.kernel_init or glorot_uniform(channels, self.features)
         kernel = self.param("kernel", init, (channels, self.features), jnp.float32)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
-        return (product(x.astype(self.dtype), kernel, self.precision) + bias).astype(self.dtype)
+        return kernel, self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
 
 
 class Conv3(nn.Module):
@@ -122,11 +125,31 @@ def _product_forward(rows: Array, matrix: Array, precision: Precision) -> Any:
 
 def _product_backward(precision: Precision, saved: Any, y: Array) -> tuple[Array, Array]:
     rows, matrix = saved
-    contract = functools.partial(jax.lax.dot_general, precision=precision)
-    of_rows = contract(y, matrix.astype(y.dtype), (((1,), (1,)), ((), ())))
-    float32 = jnp.float32
-    of_matrix = contract(y, rows, (((0,), (0,)), ((), ())), preferred_element_type=float32).T
-    return of_rows, of_matrix
+    of_rows = jax.lax.dot_general(
+        y, matrix.astype(y.dtype), (((1,), (1,)), ((), ())), precision=precision
+    )
+    of_matrix = functools.partial(_differentiate_matrix, precision=precision)
+    on_cpu = functools.partial(of_matrix, narrow_first=True)
+    return of_rows, jax.lax.platform_dependent(rows, y, cpu=on_cpu, default=of_matrix)
+
+
+def _differentiate_matrix(
+    rows: Array, y: Array, precision: Precision, narrow_first: bool = False
+) -> Array:
+    """[N, C] and [N, C'] -> float32 [C, C'], the sum of the rows' outer products.
+
+    With few columns and many rows a CPU takes up to four times as long as with few rows and many
+    columns, so `narrow_first` has it compute the transpose where C' is less than C. Where rows are
+    few it makes no difference, and the transposition costs.
+    """
+    by_row = (((0,), (0,)), ((), ()))
+    transposed = jax.lax.dot_general(
+        y, rows, by_row, precision=precision, preferred_element_type=jnp.float32
+    )
+    if narrow_first and y.shape[1] < rows.shape[1] < 4 * len(rows):
+        # XLA would compute the transpose of the transpose.
+        transposed = jax.lax.optimization_barrier(transposed)
+    return transposed.T
 
 
 _product.defvjp(_product_forward, _product_backward)

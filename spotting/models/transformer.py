@@ -4,13 +4,14 @@ import contextlib
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from spotting.base.errors import InputError
-from spotting.models.layers import Dense, Precision
+from spotting.models.layers import Dense, Precision, product
 from spotting.notation import Array
 
 
@@ -34,12 +35,11 @@ def attend(
       key: [B, T, heads, C].
       value: [B, T, heads, C].
       order: of the axes of the exponentials, of batch b, heads h, queries q and keys k.
-      precision: of the products, in the gradient, too; None for that of the context.
+      precision: of the products.
 
     Returns:
       [B, T, heads, C].
     """
-    precision = precision or jax.config.jax_default_matmul_precision  # elsewhere in the gradient
     query, key, value = (jnp.swapaxes(x, 1, 2) for x in (query, key, value))
     return jnp.swapaxes(_attend(query, key, value, order, precision), 1, 2)
 
@@ -88,17 +88,28 @@ def _attend_backward(
 _attend.defvjp(_attend_forward, _attend_backward)
 
 
-ATTENTION: Mapping[str, Callable[[Array, Array, Array], Array]] = MappingProxyType(
+def _attend_with_jax(
+    query: Array,
+    key: Array,
+    value: Array,
+    precision: Precision = None,
+    implementation: Literal["cudnn"] | None = None,
+) -> Array:
+    with jax.default_matmul_precision(precision) if precision else contextlib.nullcontext():
+        return jax.nn.dot_product_attention(query, key, value, implementation=implementation)
+
+
+ATTENTION: Mapping[str, Callable[..., Array]] = MappingProxyType(
     {
         "divide_last": attend,
-        "divide_first": jax.nn.dot_product_attention,
+        "divide_first": _attend_with_jax,
         # A TPU sums over rows.
         "keys_first": functools.partial(attend, order="bhkq"),
         # Keeps no array [T, T] in the GPU's memory; for bfloat16 and float16.
-        "cudnn": functools.partial(jax.nn.dot_product_attention, implementation="cudnn"),
+        "cudnn": functools.partial(_attend_with_jax, implementation="cudnn"),
     }
 )
-"""Forms of softmax attention, all (query, key, value) [B, T, heads, C]."""
+"""Forms of softmax attention: query, key and value [B, T, heads, C], and `precision`."""
 
 
 def attention(
@@ -113,12 +124,13 @@ def attention(
       form: a key of `ATTENTION`, or "auto".
       precision: of the products.
     """
-    with jax.default_matmul_precision(precision) if precision else contextlib.nullcontext():
-        if form != "auto":
-            return ATTENTION[form](query, key, value)
-        return jax.lax.platform_dependent(
-            query, key, value, tpu=ATTENTION["keys_first"], default=ATTENTION["divide_last"]
-        )
+    if form != "auto":
+        return ATTENTION[form](query, key, value, precision=precision)
+    on_tpu, default = (
+        functools.partial(ATTENTION[each], precision=precision)
+        for each in ("keys_first", "divide_last")
+    )
+    return jax.lax.platform_dependent(query, key, value, tpu=on_tpu, default=default)
 
 
 def gelu(x: Array) -> Array:
@@ -146,12 +158,13 @@ class EncoderLayer(nn.Module):
         batch, time, channels = x.shape
         how = (self.dtype, self.precision)
 
-        def project(name: str) -> Array:
-            heads = Dense(channels, *how, name=name)(h)
-            return heads.reshape(batch, time, self.num_heads, channels // self.num_heads)
-
         h = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype, name="attention_norm")(x)
-        query, key, value = (project(name) for name in ("query", "key", "value"))
+        names = ("query", "key", "value")
+        pairs = [Dense(channels, *how, name=name).parameters(channels) for name in names]
+        kernel, bias = (jnp.concatenate(each, axis=-1) for each in zip(*pairs, strict=True))
+        h = (product(h, kernel, self.precision) + bias).astype(self.dtype)
+        h = h.reshape(batch, time, len(names), self.num_heads, channels // self.num_heads)
+        query, key, value = (h[:, :, index] for index in range(len(names)))
         h = attention(query, key, value, self.attention, self.precision)
         x = x + Dense(channels, *how, name="out")(h.reshape(batch, time, channels))
 
