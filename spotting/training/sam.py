@@ -80,8 +80,8 @@ def sam(
             if params is None or grad_fn is None:
                 raise ValueError("sam needs `params` and `grad_fn` for its second pass")
             scale = rho / (norm + eps)
-            to_worst = unravel(jax.tree.map(lambda g: scale * g, vector))
-            loss, updates = grad_fn(optax.apply_updates(params, to_worst))
+            perturbation = unravel(jax.tree.map(lambda g: scale * g, vector))
+            loss, updates = grad_fn(optax.apply_updates(params, perturbation))
         updates, inner = optimizer.update(updates, state.inner, params, **extra)
         return updates, SAMState(inner, loss, norm)
 
