@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import optax
 from ml_collections import ConfigDict
 
 from configs import common
@@ -70,3 +71,15 @@ def _write_game(folder: Path, generator: np.random.Generator) -> None:
             )
         np.save(folder / f"{half}_{FEATURES}.npy", features.astype(np.float16))
     write_json_atomic(folder / LABELS_FILE, {"annotations": annotations})
+
+
+def descend(tx, loss_and_grad, params, num_steps, state=None):
+    """The state of an optimiser after some steps, and the parameters after each of them."""
+    state = tx.init(params) if state is None else state
+    path = []
+    for _ in range(num_steps):
+        loss, grads = loss_and_grad(params)
+        updates, state = tx.update(grads, state, params, grad_fn=loss_and_grad, value=loss)
+        params = optax.apply_updates(params, updates)
+        path.append(params)
+    return state, path

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers import descend
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,16 +23,9 @@ def loss_and_grad(params):
     return jnp.sum(params["a"] ** 2) * jnp.sum(params["b"] ** 2) + jnp.sum(params["b"])
 
 
-def train(tx, num_steps, params=PARAMS, state=None):
+def train(tx, num_steps, params=PARAMS):
     """The state after some steps, and the parameters after each of them."""
-    state = tx.init(params) if state is None else state
-    path = []
-    for _ in range(num_steps):
-        loss, grads = loss_and_grad(params)
-        updates, state = tx.update(grads, state, params, grad_fn=loss_and_grad, value=loss)
-        params = optax.apply_updates(params, updates)
-        path.append(params)
-    return state, path
+    return descend(tx, loss_and_grad, params, num_steps)
 
 
 def assert_equal(a, b):

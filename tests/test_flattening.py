@@ -3,8 +3,8 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
+from helpers import descend
 
 from spotting import anchors
 from spotting.base import parallel
@@ -26,15 +26,8 @@ def loss_and_grad(params):
     return jnp.sum(params["a"] ** 2) * jnp.sum(params["b"]["c"] ** 2) + jnp.sum(params["b"]["c"])
 
 
-def descend(tx, num_steps):
-    """The parameters after each of some steps, and the last state."""
-    params, state, path = PARAMS, tx.init(PARAMS), []
-    for _ in range(num_steps):
-        loss, grads = loss_and_grad(params)
-        updates, state = tx.update(grads, state, params, grad_fn=loss_and_grad, value=loss)
-        params = optax.apply_updates(params, updates)
-        path.append(params)
-    return path, state
+def train(tx, num_steps):
+    return descend(tx, loss_and_grad, PARAMS, num_steps)
 
 
 def make_adam():
@@ -42,19 +35,19 @@ def make_adam():
 
 
 def test_adam_of_a_vector_takes_the_same_bits():
-    trees = descend(sam(make_adam(), 0.0), 5)[0]
-    vectors = descend(sam(flattening.flatten(make_adam()), 0.0, flat=True), 5)[0]
+    trees = train(sam(make_adam(), 0.0), 5)[1]
+    vectors = train(sam(flattening.flatten(make_adam()), 0.0, flat=True), 5)[1]
     jax.tree.map(np.testing.assert_array_equal, trees, vectors)
 
 
 def test_sam_of_a_vector_differs_by_the_rounding_of_its_norm():
-    trees = descend(sam(make_adam(), 0.1), 5)[0]
-    vectors = descend(sam(flattening.flatten(make_adam()), 0.1, flat=True), 5)[0]
+    trees = train(sam(make_adam(), 0.1), 5)[1]
+    vectors = train(sam(flattening.flatten(make_adam()), 0.1, flat=True), 5)[1]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), trees, vectors)
 
 
 def test_a_state_is_flattened_and_restored():
-    state = descend(sam(make_adam(), 0.1), 2)[1]
+    state = train(sam(make_adam(), 0.1), 2)[0]
     flat = flattening.flatten_state(state, PARAMS)
     assert jax.tree.map(jnp.shape, flat.inner[0]) == ((), (5,), (5,))
     np.testing.assert_array_equal(flat.inner[0].mu[3:], state.inner[0].mu["b"]["c"][:, 0])
@@ -83,7 +76,7 @@ def test_an_epoch_of_two_seeds():
     split = jax.tree.map(jnp.asarray, resident.concatenate([features], [offsets], 32, jnp.float32))
     mesh = parallel.make_mesh(1, 4)
 
-    def train(flat):
+    def train_flat(flat):
         made = functools.partial(training.OptimizerSettings, 10, average_decay=0.9)
         starts = training.make_optimizer(hyper, made())
         tx = training.make_optimizer(hyper, made(flat=flat))
@@ -98,7 +91,7 @@ def test_an_epoch_of_two_seeds():
             states, _ = run_epoch(states, {}, split)
         return states._replace(key=jax.random.key_data(states.key))
 
-    trees, vectors = train(flat=False), train(flat=True)
+    trees, vectors = train_flat(False), train_flat(True)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), trees, vectors
     )

@@ -163,8 +163,8 @@ class EncoderLayer(nn.Module):
         pairs = [Dense(channels, *how, name=name).parameters(channels) for name in names]
         kernel, bias = (jnp.concatenate(each, axis=-1) for each in zip(*pairs, strict=True))
         h = (product(h, kernel, self.precision) + bias).astype(self.dtype)
-        h = h.reshape(batch, time, len(names), self.num_heads, channels // self.num_heads)
-        query, key, value = (h[:, :, index] for index in range(len(names)))
+        heads = batch, time, self.num_heads, channels // self.num_heads
+        query, key, value = (part.reshape(heads) for part in jnp.split(h, len(names), axis=-1))
         h = attention(query, key, value, self.attention, self.precision)
         x = x + Dense(channels, *how, name="out")(h.reshape(batch, time, channels))
 
