@@ -12,6 +12,7 @@
     :near            displacement targets of 3 s instead of 6 s
     :average         validated, saved and used are moving averages of the weights
     :balanced        mixup draws partners by class
+    :augmented       features of the confidence model change by chance, anew in each step
     :kept            `KEPT` and soft suppression, which is configs/best_matches.py
 
 Without an argument it is the study of all of them, three trainings each; with one it is that row
@@ -59,6 +60,12 @@ def _balance_partners(config: ConfigDict) -> None:
     config.confidence.balanced_partners = True
 
 
+def _augment_features(config: ConfigDict) -> None:
+    config.confidence.augmentation.update(
+        repeat_frames=0.1, drop_frames=0.1, drop_features=0.1, shift_frames=0.5
+    )
+
+
 IDEAS: dict[str, Callable[[ConfigDict], None]] = {
     "position": _place_by_position,
     "evaluation": _place_as_evaluated,
@@ -67,6 +74,7 @@ IDEAS: dict[str, Callable[[ConfigDict], None]] = {
     "near": _narrow_displacement,
     "average": _average_weights,
     "balanced": _balance_partners,
+    "augmented": _augment_features,
 }
 """What each row changes in a config of the full method."""
 

@@ -93,6 +93,12 @@ def get_config() -> ConfigDict:
     )
     # Whether mixup draws a chunk's partner by class, each as often, instead of a permutation.
     config.confidence.balanced_partners = False
+    # What is changed by chance in the features of each chunk, anew in each step.
+    config.confidence.augmentation = augmentation = ConfigDict()
+    augmentation.repeat_frames = 0.0  # share of frames with the features of the frame before
+    augmentation.drop_frames = 0.0  # share of frames with the mean features of the chunk
+    augmentation.drop_features = 0.0  # share of features that are 0 in the whole chunk
+    augmentation.shift_frames = 0.0  # the most that a chunk is moved, as a fraction of a frame
     config.displacement = ConfigDict({"learning_rate": 2e-3, "weight_decay": 5e-4, "rho": 0.0})
     # What to start from instead of fresh weights: a run folder, or a model of the official code
     # (SavedModel, checkpoint, .h5). "{seed}" in it stands for the seed.

@@ -58,8 +58,16 @@ _FRACTIONS = (
     "anchors.positive_share",
     "postprocessing.displacement_scale",
     "training.end_fraction",
+    "confidence.augmentation.shift_frames",
 )
-_BELOW_ONE = ("training.adam_b1", "training.adam_b2", "training.average_decay")
+_BELOW_ONE = (
+    "training.adam_b1",
+    "training.adam_b2",
+    "training.average_decay",
+    "confidence.augmentation.repeat_frames",
+    "confidence.augmentation.drop_frames",
+    "confidence.augmentation.drop_features",
+)
 _WHOLE = ("seeds", "model.reduction")
 _WORDS = ("tune.decay",)
 _SEEDS = 2**32  # a greater one would draw what another draws
@@ -96,6 +104,12 @@ _LATER_FIELDS = {
     "training.debug_nans": False,
     "anchors.confidence_shape": "box",
     "confidence.balanced_partners": False,
+    "confidence.augmentation": {
+        "repeat_frames": 0.0,
+        "drop_frames": 0.0,
+        "drop_features": 0.0,
+        "shift_frames": 0.0,
+    },
     "training.average_decay": 0.0,
     "postprocessing.decay": ["linear"],
     "postprocessing.displacement_scale": 1.0,
@@ -299,7 +313,7 @@ def upgrade(values: Mapping[str, Any]) -> dict[str, Any]:
         for each in groups:
             group = group.get(each) if isinstance(group, dict) else None
         if isinstance(group, dict):
-            group.setdefault(leaf, value)
+            group.setdefault(leaf, copy.copy(value))
     return upgraded
 
 

@@ -41,6 +41,7 @@ from spotting.runs.systems import (
     make_descent,
     read_values,
 )
+from spotting.training.augmentation import Augmentation
 from spotting.training.loop import Profile, Schedule
 from spotting.training.objectives import KINDS, Objective, balance_classes, make_objective
 from spotting.training.recipes import Recipe, count_steps
@@ -114,8 +115,16 @@ class Setup:
         shape = values.confidence_shape
         weights = balance_classes(kind, self.offsets, radius, values.positive_share, shape)
         network = self.make_network(kind)
-        balances = self.config.confidence.balanced_partners
-        return make_objective(network, radius, weights, values.huber_threshold, shape, balances)
+        own = self.config[kind]
+        return make_objective(
+            network,
+            radius,
+            weights,
+            values.huber_threshold,
+            shape,
+            own.get("balanced_partners", False),
+            Augmentation(**own.get("augmentation", {})),
+        )
 
     def make_optimizer(self, kind: str) -> Any:
         """What makes the optimiser's first state for a kind of model."""

@@ -18,6 +18,7 @@ from spotting.anchors import AnchorTargets, ClassWeights
 from spotting.models.network import Network
 from spotting.notation import Array, Offsets
 from spotting.training import losses
+from spotting.training.augmentation import NO_AUGMENTATION, Augmentation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,12 +85,14 @@ class Objective:
       encode: int16 offsets [B, T, K] to targets and loss weights.
       loss: (outputs, targets, weights) to a scalar.
       balances_partners: whether mixup draws partners by `mixup.draw_balanced_partners`.
+      augmentation: of the features, anew in each step.
     """
 
     network: Network
     encode: Callable[[Array], AnchorTargets]
     loss: Callable[[Array, Array, Array], Array]
     balances_partners: bool = False
+    augmentation: Augmentation = NO_AUGMENTATION
 
 
 def make_objective(
@@ -99,6 +102,7 @@ def make_objective(
     huber_threshold: float = 0.5,
     shape: str = "box",
     balances_partners: bool = False,
+    augmentation: Augmentation = NO_AUGMENTATION,
 ) -> Objective:
     """The objective of a network.
 
@@ -109,6 +113,7 @@ def make_objective(
       huber_threshold: of the displacement loss, in units of the radius.
       shape: of the confidence targets, one of `anchors.SHAPES`.
       balances_partners: see `Objective`.
+      augmentation: see `Objective`.
     """
     kind = KINDS[network.kind]
     encode = functools.partial(kind.encode, radius=radius, weights=weights)
@@ -117,7 +122,7 @@ def make_objective(
     loss = kind.loss
     if loss is losses.displacement_loss:
         loss = functools.partial(loss, threshold=huber_threshold)
-    return Objective(network, encode, loss, balances_partners)
+    return Objective(network, encode, loss, balances_partners, augmentation)
 
 
 def balance_classes(

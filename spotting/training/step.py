@@ -15,7 +15,7 @@ import optax
 
 from spotting.data.resident import Batch, ResidentSplit, cut, sample_positions
 from spotting.notation import Array, ChunkFeatures, LossWeights, Targets
-from spotting.training import flattening, mixup
+from spotting.training import augmentation, flattening, mixup
 from spotting.training.averaging import average_weights
 from spotting.training.objectives import Objective
 from spotting.training.optimizer import adam_with_decay
@@ -130,17 +130,20 @@ def train_step(
       pick: gives the chunks of `batch` at some indices, for mixup. Without it they are taken from
         `batch`, which moves features between devices if it is sharded.
     """
-    features, targets, weights = _encode_batch(batch, objective)
+    _, key = step_keys(state.key, state.step)
+    own_key, others_key = jax.random.split(jax.random.fold_in(key, 2))
+    features, targets, weights = _encode_batch(batch, objective, own_key)
     if pairs is not None:
         if objective.balances_partners:
             has_event = jnp.any((batch.offsets == 0) & batch.valid[..., None], axis=1)
-            key = jax.random.fold_in(step_keys(state.key, state.step)[1], 1)
+            key = jax.random.fold_in(key, 1)
             pairs = pairs._replace(partners=mixup.draw_balanced_partners(key, has_event))
         if pick is None:
             others = jax.tree.map(lambda array: array[pairs.partners], batch)
         else:
             others = pick(pairs.partners)
-        both = zip((features, targets, weights), _encode_batch(others, objective), strict=True)
+        encoded = _encode_batch(others, objective, others_key)
+        both = zip((features, targets, weights), encoded, strict=True)
         features, targets, weights = (mixup.mix(own, other, pairs.shares) for own, other in both)
 
     @jax.value_and_grad
@@ -157,10 +160,14 @@ def train_step(
     return new_state, StepMetrics(loss, opt_state.perturbed_loss, opt_state.grad_norm)
 
 
-def _encode_batch(batch: Batch, objective: Objective) -> tuple[ChunkFeatures, Targets, LossWeights]:
-    """Features in the dtype of the computation, targets, and loss weights."""
+def _encode_batch(
+    batch: Batch, objective: Objective, key: Array
+) -> tuple[ChunkFeatures, Targets, LossWeights]:
+    """Augmented features in the dtype of the computation, targets, and loss weights."""
     targets, weights = objective.encode(batch.offsets)
     features = batch.features.astype(objective.network.reduction.dtype)
+    if not objective.augmentation.is_off:
+        features = augmentation.augment(key, features, batch.valid, objective.augmentation)
     return features, targets, weights * batch.valid[..., None]
 
 
