@@ -47,6 +47,7 @@ class Augmentation:
 
 NO_AUGMENTATION = Augmentation()
 
+
 def augment(
     key: Array, features: ChunkFeatures, valid: Array, settings: Augmentation
 ) -> ChunkFeatures:
@@ -64,33 +65,40 @@ def augment(
     Returns:
       The same shape and dtype.
     """
-    given, dtype = features, features.dtype
-    frames, inside = features.shape[:2], valid[..., None]
-    keys = jax.random.split(key, 4)
-    if settings.repeat_frames:
-        repeated = jax.random.bernoulli(keys[0], settings.repeat_frames, frames)
-        features = jnp.where(repeated[..., None], _neighbours(features, inside, -1), features)
-    if settings.shift_frames:
-        most = settings.shift_frames
-        shifts = jax.random.uniform(keys[1], (len(features), 1, 1), jnp.float32, -most, most)
-        shifts = shifts.astype(dtype)
-        later = _neighbours(features, inside, 1)
-        earlier = _neighbours(features, inside, -1)
-        towards = jnp.where(shifts > 0, later, earlier)
-        features = features + jnp.abs(shifts) * (towards - features)
-    if settings.drop_frames:
-        dropped = jax.random.bernoulli(keys[2], settings.drop_frames, frames)
-        mean = jnp.mean(features, axis=1, dtype=jnp.float32, where=inside, keepdims=True)
-        features = jnp.where(dropped[..., None], mean.astype(dtype), features)
-    if settings.drop_features:
-        share = 1 - settings.drop_features
-        kept = jax.random.bernoulli(keys[3], share, (len(features), 1, features.shape[-1]))
-        features = jnp.where(kept, features / share, 0).astype(dtype)
-    return jnp.where(inside, features, given)
+    (chunks, frames, width), dtype = features.shape, features.dtype
+    repeat_key, shift_key, frame_key, feature_key = jax.random.split(key, 4)
+    # Each frame is made of two given ones: moving rows twice is faster than arrays once for each
+    # change.
+    place = jnp.broadcast_to(jnp.arange(frames), (chunks, frames))
+    repeated = jax.random.bernoulli(repeat_key, settings.repeat_frames, (chunks, frames))
+    source = jnp.where(repeated & _exists(valid, -1), place - 1, place)
+    most = settings.shift_frames
+    shift = jax.random.uniform(shift_key, (chunks, 1), jnp.float32, -most, most)
+    towards = jnp.where(shift > 0, place + _exists(valid, 1), place - _exists(valid, -1))
+    neighbour = jnp.take_along_axis(source, towards, axis=1)
+    share = jnp.broadcast_to(jnp.abs(shift), (chunks, frames))
+    dropped = jax.random.bernoulli(frame_key, settings.drop_frames, (chunks, frames))
+    kept_share = 1 - settings.drop_features
+    kept = jax.random.bernoulli(feature_key, kept_share, (chunks, 1, width))
+
+    pick_rows = jax.vmap(lambda chunk, rows: chunk[rows])
+    rows = pick_rows(features, source).astype(jnp.float32)
+    rows = rows + share[..., None] * (pick_rows(features, neighbour) - rows)
+    rows = jnp.where(dropped[..., None], _mean_frame(features, valid), rows)
+    rows = jnp.where(kept, rows / kept_share, 0)
+    return jnp.where(valid[..., None], rows.astype(dtype), features)
 
 
-def _neighbours(features: ChunkFeatures, inside: Array, step: int) -> ChunkFeatures:
-    """Of each frame the features of the next (1) or the one before (-1), or its own without one."""
-    ends = jnp.arange(inside.shape[1]) == (inside.shape[1] - 1 if step > 0 else 0)
-    exists = jnp.roll(inside, -step, axis=1) & ~ends[:, None]
-    return jnp.where(exists, jnp.roll(features, -step, axis=1), features)
+def _exists(valid: Array, step: int) -> Array:
+    """Whether each frame of [B, T] is followed by one (step 1), or follows one (step -1)."""
+    ends = jnp.arange(valid.shape[1]) == (valid.shape[1] - 1 if step > 0 else 0)
+    return jnp.roll(valid, -step, axis=1) & ~ends
+
+
+def _mean_frame(features: ChunkFeatures, valid: Array) -> Array:
+    """The mean features of each chunk, float32 [B, 1, P]."""
+    shares = valid / jnp.maximum(jnp.sum(valid, axis=1, keepdims=True), 1)
+    mean = jnp.einsum(
+        "bt,btp->bp", shares.astype(features.dtype), features, preferred_element_type=jnp.float32
+    )
+    return mean[:, None]

@@ -130,21 +130,24 @@ def train_step(
       pick: gives the chunks of `batch` at some indices, for mixup. Without it they are taken from
         `batch`, which moves features between devices if it is sharded.
     """
+    features, targets, weights = _encode_batch(batch, objective)
+    valid = batch.valid
     _, key = step_keys(state.key, state.step)
-    own_key, others_key = jax.random.split(jax.random.fold_in(key, 2))
-    features, targets, weights = _encode_batch(batch, objective, own_key)
     if pairs is not None:
         if objective.balances_partners:
             has_event = jnp.any((batch.offsets == 0) & batch.valid[..., None], axis=1)
-            key = jax.random.fold_in(key, 1)
-            pairs = pairs._replace(partners=mixup.draw_balanced_partners(key, has_event))
+            partners = mixup.draw_balanced_partners(jax.random.fold_in(key, 1), has_event)
+            pairs = pairs._replace(partners=partners)
         if pick is None:
             others = jax.tree.map(lambda array: array[pairs.partners], batch)
         else:
             others = pick(pairs.partners)
-        encoded = _encode_batch(others, objective, others_key)
-        both = zip((features, targets, weights), encoded, strict=True)
+        both = zip((features, targets, weights), _encode_batch(others, objective), strict=True)
         features, targets, weights = (mixup.mix(own, other, pairs.shares) for own, other in both)
+        valid = valid | others.valid
+    if not objective.augmentation.is_off:
+        key = jax.random.fold_in(key, 2)
+        features = augmentation.augment(key, features, valid, objective.augmentation)
 
     @jax.value_and_grad
     def loss_and_grad(params: optax.Params) -> Array:
@@ -160,14 +163,10 @@ def train_step(
     return new_state, StepMetrics(loss, opt_state.perturbed_loss, opt_state.grad_norm)
 
 
-def _encode_batch(
-    batch: Batch, objective: Objective, key: Array
-) -> tuple[ChunkFeatures, Targets, LossWeights]:
-    """Augmented features in the dtype of the computation, targets, and loss weights."""
+def _encode_batch(batch: Batch, objective: Objective) -> tuple[ChunkFeatures, Targets, LossWeights]:
+    """Features in the dtype of the computation, targets, and loss weights."""
     targets, weights = objective.encode(batch.offsets)
     features = batch.features.astype(objective.network.reduction.dtype)
-    if not objective.augmentation.is_off:
-        features = augmentation.augment(key, features, batch.valid, objective.augmentation)
     return features, targets, weights * batch.valid[..., None]
 
 
