@@ -63,6 +63,40 @@ def test_a_state_of_a_single_number_has_no_vectors():
     assert jax.tree.map(jnp.shape, flat) == jax.tree.map(jnp.shape, state)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("trunk", "sizes"),
+    [("unet", {"levels": 2}), ("transformer", {"layers": 1, "num_heads": 2, "mlp_dim": 8})],
+)
+def test_gradients_are_those_of_jax(trunk, sizes, dtype):
+    sizes = sizes | ({"width": 8, "attention": "auto"} if trunk == "transformer" else {})
+    network = build_network("confidence", 3, trunk, 8, (8,), jnp.dtype(dtype), **sizes)
+    features = jax.random.normal(jax.random.key(0), (4, 16, 8)).astype(dtype)
+    params = network.init(jax.random.key(1), features)
+    # Fresh biases are zeros, which hide a bias in the wrong place.
+    params = jax.tree.map(lambda w: w + 0.1 * jnp.cos(jnp.arange(w.size).reshape(w.shape)), params)
+
+    def loss(params):
+        return jnp.sum(jnp.sin(network.apply(params, features)))
+
+    ours = flattening.value_and_grad(loss, len(features), casts=dtype != "float32")
+    (value, grads), (expected, wanted) = (
+        jax.jit(f)(params) for f in (ours, jax.value_and_grad(loss))
+    )
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+    assert jax.tree.map(jnp.shape, grads) == jax.tree.map(jnp.shape, wanted)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), grads, wanted)
+
+
+def test_a_bias_of_another_width_is_refused():
+    network = build_network("confidence", 3, "unet", 8, (8,), levels=2)
+    features = jnp.zeros((1, 16, 8))
+    params = network.init(jax.random.key(0), features)
+    params["params"]["head"]["bias"] = jnp.zeros(1)
+    with pytest.raises(ValueError, match=r"head: a bias of \(1,\) for 3 features"):
+        network.apply(params, features)
+
+
 @pytest.mark.slow
 def test_an_epoch_of_two_seeds():
     """What a flat epoch is given and gives has the form that checkpoints have."""

@@ -58,7 +58,7 @@ class Dense(nn.Module):
         """W and b for an input of C channels."""
         init = self.kernel_init or glorot_uniform(channels, self.features)
         kernel = self.param("kernel", init, (channels, self.features), jnp.float32)
-        return kernel, self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+        return kernel, _read_bias(self, self.features)
 
 
 class Conv3(nn.Module):
@@ -78,7 +78,7 @@ class Conv3(nn.Module):
             (3, channels, self.features),
             jnp.float32,
         )
-        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+        bias = _read_bias(self, self.features)
         return (convolve3(x.astype(self.dtype), kernel, self.precision) + bias).astype(self.dtype)
 
 
@@ -99,8 +99,22 @@ class Upsample2(nn.Module):
             (channels, 2, self.features),
             jnp.float32,
         )
-        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+        bias = _read_bias(self, self.features)
         return (upsample2(x.astype(self.dtype), kernel, self.precision) + bias).astype(self.dtype)
+
+
+def _read_bias(module: nn.Module, features: int) -> Array:
+    """The bias of a layer, [C'], or [B, 1, C'] where each chunk is given one of its own.
+
+    Flax knows parameters of one shape only; what gives a chunk its own is
+    `training.flattening.value_and_grad`.
+    """
+    if not module.has_variable("params", "bias"):
+        return module.param("bias", nn.initializers.zeros, (features,), jnp.float32)
+    bias: Array = module.get_variable("params", "bias")
+    if jnp.shape(bias)[-1:] != (features,):
+        raise ValueError(f"{module.name}: a bias of {jnp.shape(bias)} for {features} features")
+    return bias
 
 
 def product(x: Array, matrix: Array, precision: Precision = None) -> Array:

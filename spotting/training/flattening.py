@@ -1,16 +1,20 @@
-"""Parameters as one vector, for what an optimiser does to them on a GPU.
+"""Parameters as one vector, for what a training step does to each of them on a GPU.
 
-A network has a hundred and more small parameters. Norms, moments and updates of each are kernels of
-their own, which take a GPU longer to launch than to run; of one vector they are few. What the
-network reads are arrays of their own all the same, which XLA writes several at a time.
+A network has a hundred and more small parameters. Norms, moments and updates of each, its cast and
+the sums of its gradient are kernels of their own, which take a GPU longer to launch than to run; of
+one vector they are few. What the network reads are arrays of their own all the same, which XLA
+writes several at a time.
 """
 
-from collections.abc import Callable
+import functools
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh
 
@@ -49,6 +53,60 @@ def flatten(optimizer: optax.GradientTransformation) -> optax.GradientTransforma
         return unravel(vector), state
 
     return optax.GradientTransformation(init, update)
+
+
+def value_and_grad(
+    loss: Callable[[optax.Params], Array], num_chunks: int, casts: bool
+) -> Callable[[optax.Params], tuple[Array, optax.Updates]]:
+    """`jax.value_and_grad` of the loss of a network made of `models.layers`.
+
+    The gradient of a bias is a sum over all frames of all chunks, two kernels of XLA's for each
+    bias. Here each chunk is given a bias of its own, whose gradient is the sum over its frames; the
+    sums over chunks are then taken for all biases at once. They add up in another order.
+
+    Args:
+      loss: of float32 parameters.
+      num_chunks: B.
+      casts: whether the network computes in another dtype. It is then given parts of one vector,
+        since XLA casts parts of one array several at a time.
+    """
+
+    @jax.value_and_grad
+    def of_leaves(params: optax.Params) -> Array:
+        leaves = flatten_dict(params)
+        # Those of the layers; a normalisation's are no rows of chunks.
+        biases = [p for p in leaves if p[-1] == "bias" and (*p[:-1], "kernel") in leaves]
+        given = _give_each_chunk([leaves[path] for path in biases], num_chunks)
+        return loss(unflatten_dict(leaves | dict(zip(biases, given, strict=True))))
+
+    def of_params(params: optax.Params) -> tuple[Array, optax.Updates]:
+        if not casts:
+            return of_leaves(params)
+        leaves = flatten_dict(params)
+        vector, unravel = ravel({path: leaf for path, leaf in leaves.items() if jnp.ndim(leaf) > 1})
+        return of_leaves(unflatten_dict(leaves | unravel(vector)))
+
+    return of_params
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _give_each_chunk(biases: Sequence[Array], num_chunks: int) -> list[Array]:
+    """Each [C] as [B, 1, C]."""
+    return [jnp.broadcast_to(bias, (num_chunks, 1, len(bias))) for bias in biases]
+
+
+def _give_forward(biases: Sequence[Array], num_chunks: int) -> Any:
+    return _give_each_chunk(biases, num_chunks), [len(bias) for bias in biases]
+
+
+def _give_backward(num_chunks: int, widths: list[int], grads: list[Array]) -> tuple[list[Array]]:
+    of_chunks = jnp.concatenate([grad[:, 0] for grad in grads], axis=-1)
+    # Without the barrier XLA makes it one sum for each bias again.
+    total = jnp.sum(jax.lax.optimization_barrier(of_chunks), axis=0)
+    return (jnp.split(total, list(itertools.accumulate(widths))[:-1]),)
+
+
+_give_each_chunk.defvjp(_give_forward, _give_backward)
 
 
 def flatten_state(state: Any, params: optax.Params) -> Any:

@@ -117,6 +117,7 @@ def train_step(
     objective: Objective,
     tx: optax.GradientTransformationExtraArgs,
     pick: Callable[[Array], Batch] | None = None,
+    flat: bool = False,
 ) -> tuple[TrainState, StepMetrics]:
     """One optimiser step; two passes if `tx` is SAM's with a rho that is not 0.
 
@@ -129,6 +130,8 @@ def train_step(
         and whose state has `perturbed_loss` and `grad_norm`.
       pick: gives the chunks of `batch` at some indices, for mixup. Without it they are taken from
         `batch`, which moves features between devices if it is sharded.
+      flat: whether `tx` was made with `OptimizerSettings.flat`; gradients are then taken as GPUs
+        like it, too.
     """
     features, targets, weights = _encode_batch(batch, objective)
     valid = batch.valid
@@ -149,11 +152,14 @@ def train_step(
         key = jax.random.fold_in(key, 2)
         features = augmentation.augment(key, features, valid, objective.augmentation)
 
-    @jax.value_and_grad
-    def loss_and_grad(params: optax.Params) -> Array:
+    def measure_loss(params: optax.Params) -> Array:
         outputs: Any = objective.network.apply(params, features)
         return objective.loss(outputs, targets, weights)
 
+    loss_and_grad = jax.value_and_grad(measure_loss)
+    if flat:
+        casts = features.dtype != jnp.float32
+        loss_and_grad = flattening.value_and_grad(measure_loss, len(features), casts)
     loss, grads = loss_and_grad(state.params)
     updates, opt_state = tx.update(
         grads, state.opt_state, state.params, grad_fn=loss_and_grad, value=loss
@@ -245,7 +251,7 @@ def train_epoch(
             return shard(cut(split, halves, starts, chunk_frames))
 
         batch = pick(jnp.arange(batch_size))
-        return train_step(state, batch, pairs, objective, tx, pick)
+        return train_step(state, batch, pairs, objective, tx, pick, flat)
 
     # All that is random is drawn before the first step, for all of them at once.
     half, start = jax.vmap(draw_positions)(state.step + jnp.arange(num_steps))
