@@ -1,13 +1,18 @@
 """Augmented features: what may change does, as often as it should, and nothing else."""
 
 import functools
+import types
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from spotting.anchors import AnchorTargets
+from spotting.data.resident import Batch
+from spotting.training import mixup, step
 from spotting.training.augmentation import Augmentation, augment
+from spotting.training.objectives import Objective
 
 B, T, P = 64, 40, 30
 ALL = Augmentation(repeat_frames=0.2, drop_frames=0.3, drop_features=0.25, shift_frames=0.5)
@@ -99,3 +104,40 @@ def test_the_dtype_stays(dtype):
 def test_what_cannot_be_is_refused(values):
     with pytest.raises(ValueError, match="shares are at least 0"):
         Augmentation(**values)
+
+
+class Probe:
+    """A network that gives its features back, so that the loss tells them."""
+
+    reduction = types.SimpleNamespace(dtype=jnp.float32)
+
+    def apply(self, params, features):
+        return params["w"] * features
+
+
+def test_a_step_augments_what_it_mixed_anew_in_each_step():
+    features = _chunks()
+    batch = Batch(features, jnp.zeros((B, T, 1), jnp.int16), jnp.ones((B, T), bool))
+    objective = Objective(
+        Probe(),
+        lambda offsets: AnchorTargets(jnp.zeros((B, T, 1)), jnp.ones((B, T, 1))),
+        lambda outputs, targets, weights: jnp.sum(outputs * _chunks(7)),
+        augmentation=ALL,
+    )
+    tx = step.make_optimizer(step.Hyper(0.1, 0.0, 0.5, 0.0), step.OptimizerSettings(4))
+    params = {"w": jnp.ones([])}
+    state = step.TrainState(jnp.int32(0), jax.random.key(3), params, tx.init(params))
+    pairs = mixup.draw(jax.random.key(4), B, 2.0)
+    for _ in range(2):
+        _, key = step.step_keys(state.key, state.step)
+        mixed = mixup.mix(features, features[pairs.partners], pairs.shares)
+        expected = augment(jax.random.fold_in(key, 2), mixed, batch.valid, ALL)
+        weight = state.params["w"]
+        state, metrics = step.train_step(state, batch, pairs, objective, tx)
+        total = jnp.sum(expected * _chunks(7))
+        np.testing.assert_allclose(metrics.loss, weight * total, rtol=1e-4)
+        # Both of SAM's passes have the same features, whose loss has this gradient.
+        np.testing.assert_allclose(metrics.grad_norm, jnp.abs(total), rtol=1e-4)
+        np.testing.assert_allclose(
+            metrics.perturbed_loss, (weight + 0.5 * jnp.sign(total)) * total, rtol=1e-4
+        )

@@ -111,6 +111,8 @@ def test_eight_devices_share_the_work_of_one():
     report = json.loads(output)
     assert report["devices"] == 8
     assert report["difference"] < ROUNDING
+    assert report["difference_flat"] < ROUNDING
+    assert report["exchanged"] == ["all-reduce"]
     # The optimiser's part is not shared.
     assert 1 / 8 < report["share_of_work"] < 1 / 5
     batch, count = report["refusals"]
