@@ -135,12 +135,11 @@ def train_step(
     """
     features, targets, weights = _encode_batch(batch, objective)
     valid = batch.valid
-    _, key = step_keys(state.key, state.step)
     if pairs is not None:
         if objective.balances_partners:
             has_event = jnp.any((batch.offsets == 0) & batch.valid[..., None], axis=1)
-            partners = mixup.draw_balanced_partners(jax.random.fold_in(key, 1), has_event)
-            pairs = pairs._replace(partners=partners)
+            key = jax.random.fold_in(step_keys(state.key, state.step)[1], 1)
+            pairs = pairs._replace(partners=mixup.draw_balanced_partners(key, has_event))
         if pick is None:
             others = jax.tree.map(lambda array: array[pairs.partners], batch)
         else:
@@ -149,7 +148,7 @@ def train_step(
         features, targets, weights = (mixup.mix(own, other, pairs.shares) for own, other in both)
         valid = valid | others.valid
     if not objective.augmentation.is_off:
-        key = jax.random.fold_in(key, 2)
+        key = jax.random.fold_in(step_keys(state.key, state.step)[1], 2)
         features = augmentation.augment(key, features, valid, objective.augmentation)
 
     def measure_loss(params: optax.Params) -> Array:

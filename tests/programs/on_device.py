@@ -3,9 +3,10 @@
     python tests/programs/on_device.py --json=on_device.json
 
 Parity with the official code at float32, every row of the benchmark, each form of attention, of the
-convolution over three frames and of upsampling, one seed against five in a program, and the network
-that extracts features. Needs jax, flax, optax, orbax-checkpoint, chex and numpy; neither TensorFlow
-nor ml-collections. What is found is written after each part, so that a machine that is taken away
+convolution over three frames and of upsampling, one seed against five in a program, the vectors of
+all parameters that a GPU is given against each parameter alone, and the network that extracts
+features. Needs jax, flax, optax, orbax-checkpoint, chex and numpy; neither TensorFlow nor
+ml-collections. What is found is written after each part, so that a machine that is taken away
 leaves what it has done. `--tiny` tries all of it on a CPU.
 """
 
@@ -24,12 +25,15 @@ import types
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import jax
 import jax.numpy as jnp
+
+from spotting.training import flattening
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 480
@@ -169,6 +173,12 @@ def measure_row(config: Any, seeds: int, ways: tuple[str, ...]) -> dict[str, Any
     return dataclasses.asdict(row.measure(config, seeds, lambda text: None, ways))
 
 
+def measure_each_alone(config: Any, ways: tuple[str, ...]) -> dict[str, Any]:
+    """A row of which no device is taken to like vectors of all parameters, as GPUs are."""
+    with mock.patch.object(flattening, "suits", return_value=False):
+        return measure_row(config, 1, ways)
+
+
 def measure_extraction(pictures: int, dtype: str) -> dict[str, Any]:
     """ResNet-152 on random pictures, with weights that only have its shapes."""
     from spotting.benchmarks.device import median_seconds
@@ -228,6 +238,9 @@ def list_parts(is_tiny: bool) -> dict[str, Callable[[], Any]]:
             measure_forms, UPSAMPLE2, (batch, frames, channels), (channels, 2, channels // 2)
         )
     add_row(ROWS[0], FIVE, ways[-1:])
+    parts[f"row {ROWS[0]}, each parameter alone"] = lambda: measure_each_alone(
+        load_row(ROWS[0], is_tiny), ways[-1:]
+    )
     for name in ROWS[1 : 2 if is_tiny else None]:
         add_row(name, 1, ways[-1:])
     for dtype in ("float32", "bfloat16"):
