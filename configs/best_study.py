@@ -78,7 +78,7 @@ IDEAS: dict[str, Callable[[ConfigDict], None]] = {
 }
 """What each row changes in a config of the full method."""
 
-KEPT: tuple[str, ...] = ("gaussian", "near", "average")
+KEPT: tuple[str, ...] = ("gaussian", "near", "average", "augmented")
 """The ideas of the best configs, by the validation split of the engine matches (BUILD_NOTES.md)."""
 
 WINDOW, DECAY, DISPLACEMENT_SCALE = (12.0,), ("linear",), 0.75

@@ -28,6 +28,7 @@ SMALL = (
 )
 TRUNKS = {
     "unet_resnet_pca": ("--config.model.unet.levels=2",),
+    "best_resnet_pca": ("--config.model.unet.levels=2",),  # averages and augments
     "te_small_resnet_pca": (
         "--config.model.transformer.layers=1",
         "--config.model.transformer.width=32",

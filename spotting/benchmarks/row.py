@@ -35,6 +35,7 @@ from spotting.runs.setup import (
     chunk_frames,
     make_network,
     read_hyper,
+    read_objective,
     read_optimizer,
     read_schedule,
 )
@@ -42,7 +43,7 @@ from spotting.runs.validation import SplitPredictor
 from spotting.training import flattening
 from spotting.training.checkpoints import count_parameters, stack
 from spotting.training.loop import make_run_epoch
-from spotting.training.objectives import Objective, make_objective
+from spotting.training.objectives import Objective
 from spotting.training.step import StepMetrics, TrainState, init_state, make_optimizer, train_epoch
 
 ABLATIONS: Mapping[str, tuple[float, float]] = {
@@ -319,9 +320,8 @@ def _on_cpu() -> bool:
 def make_row_objective(config: ConfigDict, dataset: Dataset) -> Objective:
     """The confidence model's, with weights of 1."""
     model = make_network(config, "confidence", len(dataset.classes))
-    radius = timing.frames(config.anchors.confidence_radius, dataset.frame_rate)
     ones = np.ones(len(dataset.classes), np.float32)
-    return make_objective(model, radius, ClassWeights(ones, ones))
+    return read_objective(config, model, dataset.frame_rate, ClassWeights(ones, ones))
 
 
 def _random_split(

@@ -16,13 +16,14 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from spotting import timing
+from spotting.anchors import ClassWeights
 from spotting.base import parallel
 from spotting.base.errors import InputError
 from spotting.data.dataset import Dataset
 from spotting.data.halves import Half, compute_offsets
 from spotting.inference.oracle import OracleSettings
 from spotting.inference.postprocessing import Suppression
-from spotting.models.network import TRUNKS, build_network
+from spotting.models.network import TRUNKS, Network, build_network
 from spotting.notation import Offsets
 from spotting.runs.config import (
     check_config,
@@ -114,17 +115,7 @@ class Setup:
         radius = target_radius(self.config, kind, rate)
         shape = values.confidence_shape
         weights = balance_classes(kind, self.offsets, radius, values.positive_share, shape)
-        network = self.make_network(kind)
-        own = self.config[kind]
-        return make_objective(
-            network,
-            radius,
-            weights,
-            values.huber_threshold,
-            shape,
-            own.get("balanced_partners", False),
-            Augmentation(**own.get("augmentation", {})),
-        )
+        return read_objective(self.config, self.make_network(kind), rate, weights)
 
     def make_optimizer(self, kind: str) -> Any:
         """What makes the optimiser's first state for a kind of model."""
@@ -255,6 +246,22 @@ def make_network(config: ConfigDict, kind: str, num_classes: int, frame_rate: fl
         jnp.dtype(model.dtype),
         None if model.precision == "default" else model.precision,
         **model[model.trunk],
+    )
+
+
+def read_objective(
+    config: ConfigDict, network: Network, frame_rate: float, weights: ClassWeights
+) -> Objective:
+    """What a config has a network of the paper's system trained for."""
+    own = config[network.kind]
+    return make_objective(
+        network,
+        target_radius(config, network.kind, frame_rate),
+        weights,
+        config.anchors.huber_threshold,
+        config.anchors.confidence_shape,
+        own.get("balanced_partners", False),
+        Augmentation(**own.get("augmentation", {})),
     )
 
 
