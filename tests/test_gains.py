@@ -69,13 +69,17 @@ def test_a_clear_gain_is_beyond_doubt_and_none_is_none():
     truths, sharp = make_season(2, 1)
     _, blurred = make_season(2, 6)
     better, worse = (count(truths, spots, metrics.TIGHT) for spots in (sharp, blurred))
-    gain = gains.measure_gain([worse], [better], draws=200)
+
+    def measure(base, other, draws=20):
+        return gains.measure_gain(*(gains.draw_scores(each, draws) for each in (base, other)))
+
+    gain = measure([worse], [better], draws=200)
     assert gain.low > 0
     assert gain.low < gain.mean < gain.high
     assert np.isnan(gain.spread)
-    nothing = gains.measure_gain([worse, better], [worse, better], draws=20)
+    nothing = measure([worse, better], [worse, better])
     assert nothing == (0, 0, 0, 0)
-    mixed = gains.measure_gain([worse, worse], [worse, better], draws=20)
+    mixed = measure([worse, worse], [worse, better])
     assert mixed.mean == pytest.approx(gain.mean / 2)
     assert mixed.spread == pytest.approx(gain.mean / np.sqrt(2))
 

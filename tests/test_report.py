@@ -133,6 +133,30 @@ def test_gains_of_rows_and_of_displacement():
     assert displacement_full.paper_tight == pytest.approx(50.7 - 39.3)
 
 
+def test_rows_are_compared_with_the_one_named_base(tmp_path, data):
+    for name, skill in (("ideas_base", 0.4), ("ideas_sharper", 0.9)):
+        for seed in (0, 1):
+            run = report_fixture.make_run(tmp_path / name / f"seed_{seed}", data, "", seed, skill)
+            config = json.loads((run / "config.json").read_text())
+            config["data"]["valid"] = "valid"
+            config["anchors"] = {"confidence_radius": 3.0 if name == "ideas_base" else 1.5}
+            # The base is of a version that had fewer fields.
+            config |= {} if name == "ideas_base" else {"confidence": {"idea": 0.0, "other": 0.1}}
+            (run / "config.json").write_text(json.dumps(config))
+    write_report([tmp_path], tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    part = text.partition("## Gain over ideas_base")[2].partition("\n## ")[0]
+    assert "ideas_base |" not in part
+    (valid, test) = (line for line in part.splitlines() if line.startswith("| ideas"))
+    changed = "anchors.confidence_radius 1.5, confidence.other 0.1"
+    number = r"\+\d+\.\d ± \d+\.\d \[\+\d+\.\d, \+\d+\.\d\]"
+    pattern = rf"\| ideas_sharper \| {re.escape(changed)} \| 2 \| {number} \| {number} \| 1.00 \|"
+    assert re.fullmatch(pattern, test.replace("\\[", "[").replace("\\]", "]")), test
+    # The data set has no validation split.
+    assert f"{f'| {tables.NONE} ' * 3}| 1.00 |" in valid
+    assert "Not compared" in part
+
+
 def test_one_seed_has_no_spread():
     assert str(summarize([3.0])) == "3.0"
     assert tables.format_signed(summarize([3.0])) == "+3.0"

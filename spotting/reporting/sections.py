@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from spotting.reporting import curves, gains, paper, tables
+from spotting.reporting import comparison, curves, gains, paper, tables
 from spotting.reporting.details import make_details
 from spotting.reporting.games import make_timeline_games
 from spotting.reporting.measures import TOLERANCES, Measures
@@ -47,6 +47,7 @@ def make_sections(study: ReportedStudy) -> list[Section]:
     if added:
         found.append(_make_gains(added, count_seeds(rows)))
     measured = [row for row in study.finished if row.measures[WITH]]
+    found += _compare_with_base(measured)
     if measured:
         found.append(_make_figure_2(measured))
         found.append(_make_temporal_error(measured))
@@ -68,6 +69,16 @@ def _make_gains(added: Sequence[gains.Gain], seeds: int) -> Section:
     keys = curves.make_legend([("s0", "loose"), ("s1", "tight")])
     drawn = f"{text}{keys}<figure>{curves.draw_gains(added)}</figure>"
     return Section("gains", "What each component adds", drawn, [("", gains.make_table(added))])
+
+
+def _compare_with_base(measured: Sequence[MeasuredRow]) -> list[Section]:
+    rows = [row.row for row in measured]
+    base = comparison.find_base(rows)
+    others = [row for row in rows if row is not base]
+    if base is None or not others:
+        return []
+    title = f"Gain over {base.name}"
+    return [Section("base", title, tables=comparison.make_tables(base, others))]
 
 
 def _make_figure_2(measured: Sequence[MeasuredRow]) -> Section:

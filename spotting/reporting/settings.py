@@ -65,7 +65,7 @@ def _list_settings(row: ReportedRow) -> dict[str, str]:
         settings[str(name)] = str(version)
     settings["seeds"] = ", ".join(str(run.start("seed")) for run in row.runs if run.log) or NONE
     for name, value in list_hyper_parameters(run.config).items():
-        settings[name] = _format_value(value)
+        settings[name] = format_value(value)
     return settings
 
 
@@ -85,9 +85,10 @@ def format_duration(seconds: float) -> str:
     return f"{minutes // 60:,} h {minutes % 60} min"
 
 
-def _format_value(value: Any) -> str:
+def format_value(value: Any) -> str:
+    """Formats a value of a config as a cell."""
     if isinstance(value, list | tuple):
-        return ", ".join(map(_format_value, value)) or NONE
+        return ", ".join(map(format_value, value)) or NONE
     if isinstance(value, float):
         return f"{value:g}"
     return str(value) if value != "" else NONE

@@ -31,23 +31,32 @@ class Gain(NamedTuple):
     high: float
 
 
-def measure_gain(
-    base: Sequence[Counts], other: Sequence[Counts], draws: int = 1000, seed: int = 0
-) -> Gain:
+def draw_scores(counts: Sequence[Counts], draws: int = 1000, seed: int = 0) -> np.ndarray:
+    """Average-mAP of a method's trainings on its games, and on draws of these.
+
+    Args:
+      counts: by game, of each of S trainings.
+      draws: how many.
+      seed: of the draws, which are the same for all methods with the same games.
+
+    Returns:
+      [S, 1 + draws], the games themselves first.
+    """
+    games = len(counts[0].hits)
+    generator = np.random.default_rng(seed)
+    drawn = generator.multinomial(games, np.full(games, 1 / games), size=draws)
+    times = np.concatenate([np.ones((1, games), int), drawn])
+    return np.stack([score_draws(each, times) for each in counts])
+
+
+def measure_gain(base: np.ndarray, other: np.ndarray) -> Gain:
     """The gain of `other` over `base`, with what seeds and games leave in doubt.
 
     Args:
-      base: counts by game of each seed.
-      other: of the same seeds, in the same order, or of as many others.
-      draws: of games, for the interval.
-      seed: of the draws.
+      base: of `draw_scores`, [S, 1 + draws].
+      other: of the same seeds, in the same order, or of as many others, on the same draws.
     """
-    count = len(base[0].hits)
-    generator = np.random.default_rng(seed)
-    drawn = generator.multinomial(count, np.full(count, 1 / count), size=draws)
-    times = np.concatenate([np.ones((1, count), int), drawn])  # first all games once
-    pairs = zip(base, other, strict=True)
-    gains = np.array([score_draws(b, times) - score_draws(a, times) for a, b in pairs])
+    gains = other - base
     own, means = gains[:, 0], gains[:, 1:].mean(axis=0)
     low, high = np.nanquantile(means, [0.025, 0.975])
     spread = float(own.std(ddof=1)) if len(own) > 1 else float("nan")
