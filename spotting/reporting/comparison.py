@@ -77,10 +77,10 @@ def find_base(rows: Sequence[ReportedRow]) -> ReportedRow | None:
 
 
 def make_tables(base: ReportedRow, others: Sequence[ReportedRow]) -> list[tuple[str, Table]]:
-    """Makes the tables of what rows gained over the base: for each split a heading and a table.
+    """Makes tables, each with its heading: what rows gained over the base, and what they change.
 
-    Beside the gain stand what is changed, and the time of an epoch in units of the base's. Where
-    `compare` raises InputError, its message stands below the table.
+    Beside the gain stands the time of an epoch in units of the base's. Where `compare` raises
+    InputError, its message stands below the table.
     """
     found = []
     for split, heading in _SPLITS.items():
@@ -94,12 +94,14 @@ def make_tables(base: ReportedRow, others: Sequence[ReportedRow]) -> list[tuple[
             gains = [(NONE,) * (1 + len(TOLERANCES))] * len(rows)
             note = f"Not compared: {error}"
         body = [
-            (row.name, _list_changes(base, row), *cells, _format_cost(base, row))
+            (row.name, *cells, _format_cost(base, row))
             for row, cells in zip(rows, gains, strict=True)
         ]
-        columns = "Row", "Changed", "seeds", "avg-mAP", "tight avg-mAP", "epoch time"
-        found.append((heading, Table(columns, body, 2, (note,))))
-    return found
+        columns = "Row", "seeds", "avg-mAP", "tight avg-mAP", "epoch time"
+        found.append((heading, Table(columns, body, 1, (note,))))
+    changes = [(row.name, *cells) for row in others for cells in _list_changes(base, row)]
+    settings = Table(("Row", "Setting", base.name, "here"), changes, 4)
+    return [*found, ("What the rows change", settings)]
 
 
 def _has(row: ReportedRow, split: str) -> bool:
@@ -116,12 +118,15 @@ def _format_gains(comparison: Comparison) -> list[str]:
     return cells
 
 
-def _list_changes(base: ReportedRow, row: ReportedRow) -> str:
-    """The settings in which a row differs from the base, as its config names them."""
+def _list_changes(base: ReportedRow, row: ReportedRow) -> list[tuple[str, str, str]]:
+    """The settings in which a row differs from the base: name, the base's value, the row's."""
     usual, own = (list_hyper_parameters(each.runs[0].config) for each in (base, row))
     # A field that the base's version did not have yet was off.
-    changed = (name for name in own if own[name] != usual.get(name, own[name] and None))
-    return ", ".join(f"{name} {format_value(own[name])}" for name in changed) or "nothing"
+    return [
+        (name, format_value(usual.get(name, "")), format_value(own[name]))
+        for name in own
+        if own[name] != usual.get(name, own[name] and None)
+    ]
 
 
 def _format_cost(base: ReportedRow, row: ReportedRow) -> str:
