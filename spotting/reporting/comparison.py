@@ -111,10 +111,11 @@ def _has(row: ReportedRow, split: str) -> bool:
 def _format_gains(comparison: Comparison) -> list[str]:
     cells = []
     for gain in comparison.gains.values():
-        cell = f"{100 * gain.mean:+.1f}"
-        if comparison.seeds > 1:
-            cell += f" ± {100 * gain.spread:.1f}"
-        cells.append(f"{cell} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]")
+        mean, low, high = (
+            f"{round(100 * each, 1) + 0:+.1f}" for each in (gain.mean, gain.low, gain.high)
+        )  # Without the 0 there would be -0.0.
+        spread = f" ± {100 * gain.spread:.1f}" if comparison.seeds > 1 else ""
+        cells.append(f"{mean}{spread} [{low}, {high}]")
     return cells
 
 
