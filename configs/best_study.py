@@ -11,7 +11,6 @@
     :narrow          confidence targets of 1.5 s instead of 3 s
     :near            displacement targets of 3 s instead of 6 s
     :average         validated, saved and used are moving averages of the weights
-    :balanced        mixup draws partners by class
     :augmented       features of the confidence model change by chance, anew in each step
     :kept            `KEPT` and soft suppression, which is configs/best_matches.py
 
@@ -56,10 +55,6 @@ def _average_weights(config: ConfigDict) -> None:
     config.training.average_decay = 0.998
 
 
-def _balance_partners(config: ConfigDict) -> None:
-    config.confidence.balanced_partners = True
-
-
 def _augment_features(config: ConfigDict) -> None:
     config.confidence.augmentation.update(
         repeat_frames=0.1, drop_frames=0.1, drop_features=0.1, shift_frames=0.5
@@ -73,7 +68,6 @@ IDEAS: dict[str, Callable[[ConfigDict], None]] = {
     "narrow": _narrow_confidence,
     "near": _narrow_displacement,
     "average": _average_weights,
-    "balanced": _balance_partners,
     "augmented": _augment_features,
 }
 """What each row changes in a config of the full method."""

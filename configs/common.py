@@ -91,8 +91,6 @@ def get_config() -> ConfigDict:
     config.confidence = ConfigDict(
         {"learning_rate": 1e-3, "weight_decay": 2e-4, "rho": 0.0, "mixup_alpha": 0.0}
     )
-    # Whether mixup draws a chunk's partner by class, each as often, instead of a permutation.
-    config.confidence.balanced_partners = False
     # What is changed by chance in the features of each chunk, anew in each step.
     config.confidence.augmentation = augmentation = ConfigDict()
     augmentation.repeat_frames = 0.0  # share of frames with the features of the frame before

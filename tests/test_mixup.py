@@ -34,26 +34,6 @@ def test_an_epoch_s_pairs_are_those_of_its_steps():
     assert step.draw_pairs(state, 4, 8, 0.0) is None
 
 
-def test_balanced_partners_meet_every_class_as_often():
-    has_event = np.zeros((12, 3), bool)
-    has_event[:8, 0] = True  # frequent
-    has_event[8, 1] = True  # rare
-    partners = np.asarray(
-        jax.vmap(lambda key: mixup.draw_balanced_partners(key, jnp.asarray(has_event)))(
-            jax.random.split(jax.random.key(0), 2000)
-        )
-    )
-    met = np.bincount(partners.ravel(), minlength=12) / partners.size
-    np.testing.assert_allclose(met[:8], 1 / 16, atol=0.01)
-    np.testing.assert_allclose(met[8], 1 / 2, atol=0.02)
-    assert not met[9:].any()  # nothing happens there
-
-
-def test_balanced_partners_of_a_batch_without_events():
-    partners = mixup.draw_balanced_partners(jax.random.key(0), jnp.zeros((400, 2), bool))
-    assert 200 < len(np.unique(partners)) < 300  # 400 * (1 - 1/e) = 253
-
-
 def test_alpha_0_does_not_mix():
     shares, partners = mixup.draw(jax.random.key(0), 8, jnp.float32(0))
     values = jnp.arange(24.0).reshape(8, 3)

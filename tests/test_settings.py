@@ -211,6 +211,7 @@ def test_a_run_folder_of_the_version_before_is_the_same_run(tmp_path):
         # What was a trunk's own lay in `model` itself.
         group, _, leaf = name.replace("model.transformer", "model").rpartition(".")
         del (values[group] if group else values)[leaf]
+    values["confidence"]["balanced_partners"] = False
     (tmp_path / "config.json").write_text(json.dumps(values))
     loaded = runs_config.load_config(tmp_path)
     assert loaded.model.unet.levels == 5
@@ -220,6 +221,12 @@ def test_a_run_folder_of_the_version_before_is_the_same_run(tmp_path):
     runs_config.check_workdir(config, tmp_path)
     config.model.unet.levels = 4
     with pytest.raises(InputError, match=r"differs in model\.unet\.levels"):
+        runs_config.check_workdir(config, tmp_path)
+    # One that the version before could do, and this cannot.
+    config.model.unet.levels = 5
+    values["confidence"]["balanced_partners"] = True
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    with pytest.raises(InputError, match=r"differs in confidence\.balanced_partners"):
         runs_config.check_workdir(config, tmp_path)
 
 

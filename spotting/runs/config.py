@@ -103,7 +103,6 @@ _LATER_FIELDS = {
     "logging.profile": "",
     "training.debug_nans": False,
     "anchors.confidence_shape": "box",
-    "confidence.balanced_partners": False,
     "confidence.augmentation": {
         "repeat_frames": 0.0,
         "drop_frames": 0.0,
@@ -118,6 +117,8 @@ _LATER_FIELDS = {
     "tune.per_class": False,
     "tune.pseudo_events": 30.0,
 }
+# Fields that are gone, and the value with which they did nothing.
+_FORMER_FIELDS = {"confidence.balanced_partners": False}
 _TRUNK_SIZES = {"unet": ("levels",), "transformer": ("layers", "width", "num_heads", "mlp_dim")}
 
 _CHOICES = {
@@ -308,13 +309,21 @@ def upgrade(values: Mapping[str, Any]) -> dict[str, Any]:
             if trunk not in model and all(name in model for name in names):
                 model[trunk] = {name: model.pop(name) for name in names}
     for name, value in _LATER_FIELDS.items():
-        *groups, leaf = name.split(".")
-        group: Any = upgraded
-        for each in groups:
-            group = group.get(each) if isinstance(group, dict) else None
-        if isinstance(group, dict):
-            group.setdefault(leaf, copy.copy(value))
+        if (group := _find_group(upgraded, name)) is not None:
+            group.setdefault(name.rpartition(".")[2], copy.copy(value))
+    for name, value in _FORMER_FIELDS.items():
+        group, leaf = _find_group(upgraded, name), name.rpartition(".")[2]
+        if group is not None and group.get(leaf) == value:
+            del group[leaf]
     return upgraded
+
+
+def _find_group(values: dict[str, Any], name: str) -> dict[str, Any] | None:
+    """What a field of a dotted name is in; None if it is not there, or is no group."""
+    group: Any = values
+    for each in name.split(".")[:-1]:
+        group = group.get(each) if isinstance(group, dict) else None
+    return group if isinstance(group, dict) else None
 
 
 def read_transform(config: ConfigDict) -> Transform:

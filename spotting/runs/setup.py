@@ -260,7 +260,6 @@ def read_objective(
         weights,
         config.anchors.huber_threshold,
         config.anchors.confidence_shape,
-        own.get("balanced_partners", False),
         Augmentation(**own.get("augmentation", {})),
     )
 

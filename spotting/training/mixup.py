@@ -46,25 +46,6 @@ def draw(key: Array, batch_size: int, alpha: float | Array) -> Pairs:
     return Pairs(jnp.where(alpha > 0, shares, 1.0), partners)
 
 
-def draw_balanced_partners(key: Array, has_event: Array) -> Array:
-    """Draws partners so that every class of the batch is met equally often.
-
-    For each chunk a class is drawn, evenly from those with an event in the batch, then a chunk with
-    such an event, evenly from these. Rare actions are mixed into as many chunks as frequent ones.
-
-    Args:
-      key: random key.
-      has_event: bool [B, K], whether an event of the class falls in the chunk.
-
-    Returns:
-      int32 [B], each in 0..B-1, drawn with replacement; evenly where the batch has no event.
-    """
-    counts = jnp.sum(has_event, axis=0)
-    chances = jnp.sum(has_event / jnp.maximum(counts, 1), axis=1)
-    chances = jnp.where(jnp.any(counts > 0), chances, 1.0)
-    return jax.random.categorical(key, jnp.log(chances), shape=chances.shape)
-
-
 def mix(values: Array, others: Array, shares: Array) -> Array:
     """share * value + (1 - share) * other along the first axis of [B, ...], in float32.
 

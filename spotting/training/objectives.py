@@ -84,14 +84,12 @@ class Objective:
       network: the network; its `kind` is a key of `KINDS`.
       encode: int16 offsets [B, T, K] to targets and loss weights.
       loss: (outputs, targets, weights) to a scalar.
-      balances_partners: whether mixup draws partners by `mixup.draw_balanced_partners`.
       augmentation: of the features, anew in each step.
     """
 
     network: Network
     encode: Callable[[Array], AnchorTargets]
     loss: Callable[[Array, Array, Array], Array]
-    balances_partners: bool = False
     augmentation: Augmentation = NO_AUGMENTATION
 
 
@@ -101,7 +99,6 @@ def make_objective(
     weights: ClassWeights,
     huber_threshold: float = 0.5,
     shape: str = "box",
-    balances_partners: bool = False,
     augmentation: Augmentation = NO_AUGMENTATION,
 ) -> Objective:
     """The objective of a network.
@@ -112,7 +109,6 @@ def make_objective(
       weights: of `balance_classes`.
       huber_threshold: of the displacement loss, in units of the radius.
       shape: of the confidence targets, one of `anchors.SHAPES`.
-      balances_partners: see `Objective`.
       augmentation: see `Objective`.
     """
     kind = KINDS[network.kind]
@@ -122,7 +118,7 @@ def make_objective(
     loss = kind.loss
     if loss is losses.displacement_loss:
         loss = functools.partial(loss, threshold=huber_threshold)
-    return Objective(network, encode, loss, balances_partners, augmentation)
+    return Objective(network, encode, loss, augmentation)
 
 
 def balance_classes(

@@ -136,10 +136,6 @@ def train_step(
     features, targets, weights = _encode_batch(batch, objective)
     valid = batch.valid
     if pairs is not None:
-        if objective.balances_partners:
-            has_event = jnp.any((batch.offsets == 0) & batch.valid[..., None], axis=1)
-            key = jax.random.fold_in(step_keys(state.key, state.step)[1], 1)
-            pairs = pairs._replace(partners=mixup.draw_balanced_partners(key, has_event))
         if pick is None:
             others = jax.tree.map(lambda array: array[pairs.partners], batch)
         else:
