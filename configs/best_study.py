@@ -72,7 +72,7 @@ IDEAS: dict[str, Callable[[ConfigDict], None]] = {
 }
 """What each row changes in a config of the full method."""
 
-KEPT: tuple[str, ...] = ("gaussian", "near", "average", "augmented")
+KEPT: tuple[str, ...] = ("evaluation", "gaussian", "near", "average", "augmented")
 """The ideas of the best configs, by the validation split of the engine matches (BUILD_NOTES.md)."""
 
 WINDOW, DECAY, DISPLACEMENT_SCALE = (12.0,), ("linear",), 0.75
