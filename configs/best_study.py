@@ -12,7 +12,7 @@
     :near            displacement targets of 3 s instead of 6 s
     :average         validated, saved and used are moving averages of the weights
     :augmented       features of the confidence model change by chance, anew in each step
-    :kept            `KEPT` and soft suppression, which is configs/best_matches.py
+    :kept            `KEPT` and soft suppression: configs/best_matches.py at twice its epochs
 
 Without an argument it is the study of all of them, three trainings each; with one it is that row
 alone. What needs no training, the suppression, is tuned on the base's own predictions:
