@@ -122,11 +122,11 @@ def _format_gains(comparison: Comparison) -> list[str]:
 def _list_changes(base: ReportedRow, row: ReportedRow) -> list[tuple[str, str, str]]:
     """The settings in which a row differs from the base: name, the base's value, the row's."""
     usual, own = (list_hyper_parameters(each.runs[0].config) for each in (base, row))
-    # A field that the base's version did not have yet was off.
     return [
-        (name, format_value(usual.get(name, "")), format_value(own[name]))
-        for name in own
-        if own[name] != usual.get(name, own[name] and None)
+        (name, format_value(usual.get(name, "")), format_value(value))
+        for name, value in own.items()
+        # A field that the base's version did not have yet was off there.
+        if value != usual.get(name) and (value or name in usual)
     ]
 
 
