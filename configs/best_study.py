@@ -12,14 +12,15 @@
     :near            displacement targets of 3 s instead of 6 s
     :average         validated, saved and used are moving averages of the weights
     :augmented       features of the confidence model change by chance, anew in each step
-    :kept            `KEPT` and soft suppression: configs/best_matches.py at twice its epochs
+    :kept            `KEPT`, added votes and soft suppression: configs/best_matches.py at twice its
+                     epochs
 
 Without an argument it is the study of all of them, three trainings each; with one it is that row
-alone. What needs no training, the suppression, is tuned on the base's own predictions:
+alone. What needs no training, votes and suppression, is tuned on the base's own predictions:
 
     python -m spotting.fuse runs/best_study/best_study_base/seed_0 --workdir=runs/soft_0 \
         --nms=soft --measure=both --decays linear quadratic gaussian \
-        --displacement-scales 0.25 0.5 0.75 1
+        --displacement-scales 0.25 0.5 0.75 1 --vote-spreads 0 0.5 1 1.5 2
 
     python -m spotting.compare runs/best_study/best_study_base runs/best_study/best_study_*
 """
@@ -75,8 +76,11 @@ IDEAS: dict[str, Callable[[ConfigDict], None]] = {
 KEPT: tuple[str, ...] = ("evaluation", "gaussian", "near", "average", "augmented")
 """The ideas of the best configs, by the validation split of the engine matches (BUILD_NOTES.md)."""
 
-WINDOW, DECAY, DISPLACEMENT_SCALE = (12.0,), ("linear",), 0.75
-"""Their soft suppression, and how far displacements are followed, chosen there, too."""
+VOTE_SPREAD, DISPLACEMENT_SCALE = 0.75, 0.75
+"""How their votes are added up, and how far displacements are followed, chosen there, too."""
+
+WINDOW, DECAY = (12.0,), ("linear",)
+"""Their soft suppression, likewise."""
 
 
 def improve(config: ConfigDict) -> ConfigDict:
@@ -84,7 +88,11 @@ def improve(config: ConfigDict) -> ConfigDict:
     for name in KEPT:
         IDEAS[name](config)
     config.postprocessing.update(
-        nms="soft", window=WINDOW, decay=DECAY, displacement_scale=DISPLACEMENT_SCALE
+        nms="soft",
+        window=WINDOW,
+        decay=DECAY,
+        displacement_scale=DISPLACEMENT_SCALE,
+        vote_spread=VOTE_SPREAD,
     )
     config.paper_row = ""
     return config

@@ -124,6 +124,7 @@ def get_config() -> ConfigDict:
     )
     tune.window = (3.0, 4.0, 6.0, 8.0, 10.0, 12.0, 15.0, 20.0, 25.0, 30.0, 40.0)  # seconds
     tune.decay = ()  # of soft suppression; each is tried with each window
+    tune.vote_spread = ()  # tried before the displacement's scale
     tune.displacement_scale = ()  # tried before the windows
     tune.measure = "loose"  # average-mAP, "tight", or "both", by which the window is chosen
     # Whether each class gets a window and a decay of its own. The gain of a class with n events
@@ -147,6 +148,9 @@ def get_config() -> ConfigDict:
     # Displacements are multiplied by this before anchors vote: what is predicted for an uncertain
     # event is too far as often as too near, and half the way may be better than all of it.
     postprocessing.displacement_scale = 1.0
+    # The standard deviation of a vote, in seconds: votes are added up, not the greatest one taken,
+    # and each is spread over the frames around its place. 0 takes the greatest, as the paper does.
+    postprocessing.vote_spread = 0.0
     postprocessing.displacement_window = 3.0  # hard, when choosing the displacement model
     postprocessing.soft_threshold = 1e-5
     postprocessing.f1_tolerance = 5.0  # seconds, at which thresholds.json is best

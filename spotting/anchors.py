@@ -4,6 +4,9 @@ There is one anchor for every frame and class. `encode` turns the events of a ha
 two models must predict at each anchor, a confidence and a displacement; `decode` turns what they
 predicted back into a score map. Both are here so that they cannot drift apart.
 
+`decode` keeps the greatest vote of a frame, as the paper does; `decode_sum`, which is not the
+paper's, adds votes up.
+
 Everything that the models are trained on follows from one small integer per anchor, its *offset*:
 the signed distance in frames from the anchor to the nearest event of its class. Offsets are made on
 a whole half and then cut into chunks, so that an event just outside a chunk still marks its border.
@@ -11,9 +14,11 @@ a whole half and then cut into chunks, so that an event just outside a chunk sti
 Source: Soares, Shah, Biswas, ICIP 2022, section 2; yahoo/spivak where the paper is silent.
 """
 
+import functools
 import math
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -25,6 +30,10 @@ NO_EVENT = np.iinfo(np.int16).max
 
 SHAPES = ("box", "triangle", "gaussian")
 """How confidence targets fall off around an event; see `shape_targets`."""
+
+
+VOTE_REACH = 3
+"""How far an added vote is spread, in standard deviations."""
 
 
 class AnchorTargets(NamedTuple):
@@ -197,3 +206,66 @@ def decode(confidence: Array, displacement: Array, length: Array | int, max_shif
         window = slice(max_shift - step, max_shift - step + num_frames)
         scores = jnp.maximum(scores, jnp.where(shifts[..., window] == step, votes[..., window], 0))
     return scores
+
+
+def decode_sum(
+    confidence: Array,
+    displacement: Array,
+    length: Array | int,
+    max_shift: int,
+    spread: float,
+    full: float,
+) -> Array:
+    """Score map of added votes: where many anchors agree counts, not which of them is surest.
+
+    The anchor of frame t votes with its confidence at t + displacement, clipped to the half; a vote
+    between two frames is shared by them. The sums are smoothed with exp(-x^2 / (2 spread^2)) at a
+    distance of x frames, up to `VOTE_REACH` spreads. A frame scores the root of what it gets as a
+    share of `full`: the geometric mean of its votes' confidence and of how many of them there are.
+
+    Args:
+      confidence: as for `decode`; what is negative does not vote.
+      displacement: as for `decode`, but not rounded.
+      length: as for `decode`.
+      max_shift: greatest possible |displacement| in frames, rounded up.
+      spread: in frames, greater than 0.
+      full: what the frame of an event gets from perfect models, of `count_votes`.
+
+    Returns:
+      [..., N] scores in [0, 1]; 0 in the padding.
+    """
+    num_frames = confidence.shape[-1]
+    frame = jnp.arange(num_frames, dtype=jnp.float32)
+    last = jnp.asarray(length, jnp.float32)[..., None] - 1
+    is_real = frame <= last
+    shift = jnp.clip(frame + displacement, 0, last) - frame
+
+    pad = [(0, 0)] * (confidence.ndim - 1) + [(max_shift, max_shift)]
+    votes = jnp.pad(jnp.where(is_real, jnp.maximum(confidence, 0), 0), pad)
+    # Without the barriers XLA computes what comes before them anew for each step.
+    votes, shifts = jax.lax.optimization_barrier((votes, jnp.pad(shift, pad)))
+    total = jnp.zeros_like(confidence)
+    for step in range(-max_shift, max_shift + 1):
+        window = slice(max_shift - step, max_shift - step + num_frames)
+        share = jnp.maximum(1 - jnp.abs(shifts[..., window] - step), 0)
+        total += share * votes[..., window]
+
+    reach = math.floor(VOTE_REACH * spread)
+    pad = [(0, 0)] * (confidence.ndim - 1) + [(reach, reach)]
+    sums = jax.lax.optimization_barrier(jnp.pad(total, pad))
+    for step in range(1, reach + 1):
+        sides = (sums[..., reach + each : reach + each + num_frames] for each in (-step, step))
+        total += math.exp(-((step / spread) ** 2) / 2) * sum(sides)
+    return jnp.where(is_real, jnp.sqrt(jnp.minimum(total / full, 1)), 0)
+
+
+@functools.cache
+def count_votes(radius: float, shape: str) -> float:
+    """What the anchors around an event add up to, if models predict its targets.
+
+    Args:
+      radius: of the confidence targets, in frames.
+      shape: of theirs, one of `SHAPES`.
+    """
+    offsets = np.arange(-math.floor(radius), math.floor(radius) + 1)
+    return float(np.sum(np.asarray(shape_targets(offsets, radius, shape), np.float64)))

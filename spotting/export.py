@@ -243,6 +243,7 @@ def signature(run: "TrainedRun", exported: Any, spotter: "Spotter") -> dict[str,
 
     source, data, classes = run.source, run.dataset, list(run.dataset.classes)
     setting, suppression = run.config.inference, read_suppression(run.config, len(classes))
+    spread, full = suppression.votes.in_frames(data.frame_rate)
     border = timing.border_frames(
         setting.border, setting.min_kept, data.frame_rate, run.chunk_frames
     )
@@ -300,6 +301,8 @@ def signature(run: "TrainedRun", exported: Any, spotter: "Spotter") -> dict[str,
             "soft_threshold": suppression.threshold,
             "decays": list(suppression.decays),
         },
+        # Frames; and what the frame of an event gets from perfect models.
+        "votes": {"spread": spread, "full": full},
         "thresholds": dict(spotter.thresholds) if spotter.thresholds else None,
     }
 

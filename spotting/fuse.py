@@ -9,6 +9,7 @@ needs no model and no features. One run alone has its suppression tuned. The res
 that evaluate, report and fuse take. Runs of different frame rates meet at the finer one.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,7 +32,7 @@ from spotting.runs import results
 from spotting.runs.config import load_config, save_config
 from spotting.runs.layout import METRICS, locate_predictions
 from spotting.runs.predictions import load_predictions, save_predictions
-from spotting.runs.setup import read_suppression
+from spotting.runs.setup import read_suppression, read_votes
 from spotting.scoring import windows
 from spotting.scoring.figures import make_truths
 from spotting.studies import fusion
@@ -74,6 +75,7 @@ def fuse(
     decays: Sequence[str] = ("linear",),
     pseudo_events: float = _PSEUDO_EVENTS,
     scales: Sequence[float] = (1.0,),
+    spreads: Sequence[float] = (),
 ) -> dict[str, Any]:
     """Averages runs with weights, and suppresses with windows, that suit the validation split.
 
@@ -87,6 +89,8 @@ def fuse(
       decays: of soft suppression, each tried with each window.
       pseudo_events: see `windows.choose_per_class`.
       scales: of the displacements, each tried with each window and decay.
+      spreads: of votes, in seconds, each tried with each of these; by default that of the run with
+        the finest frame rate.
 
     Returns:
       What metrics.json holds.
@@ -103,6 +107,8 @@ def fuse(
         raise InputError(f"--pseudo-events is {pseudo_events:g}; it must be 0 or more")
     if not all(0 <= each <= 1 for each in scales):
         raise InputError("--displacement-scales must be between 0 and 1")
+    if not all(each >= 0 for each in spreads):
+        raise InputError("--vote-spreads must be 0 or more")
     members = [_member(path) for path in paths]
     finest = max(members, key=lambda member: member.frame_rate)
     classes, rate = finest.dataset.classes, finest.frame_rate
@@ -115,7 +121,8 @@ def fuse(
 
     valid = _read(members, finest, "valid")
     truth = make_truths(valid.halves, classes)
-    start = Suppression(nms, (_START[nms],))
+    votes = read_votes(finest.config)
+    start = Suppression(nms, (_START[nms],), votes=votes)
 
     def score(
         logits: Sequence[np.ndarray],
@@ -134,19 +141,27 @@ def fuse(
     if tuning != "keep":
         averaged = [fusion.confidences(half) for half in fusion.average(valid.logits, weights)]
         tried = windows.list_candidates(nms, candidates, decays)
-        of_scales = {
-            each: windows.score_candidates(
-                averaged, _scale(valid.displacement[leader], each), truth, rate, nms, tried, measure
+        found = {
+            (each, by): windows.score_candidates(
+                averaged,
+                _scale(valid.displacement[leader], by),
+                truth,
+                rate,
+                nms,
+                tried,
+                measure,
+                each,
             )
-            for each in scales
+            for each in [dataclasses.replace(votes, spread=spread) for spread in spreads] or [votes]
+            for by in scales
         }
-        scale = max(of_scales, key=lambda each: of_scales[each].mean(axis=1).max())
-        scores = of_scales[scale]
+        votes, scale = max(found, key=lambda each: found[each].mean(axis=1).max())
+        scores = found[votes, scale]
         chosen: Sequence[windows.Candidate] = [windows.choose_common(scores, tried)]
         if tuning == "per_class":
             events = windows.count_events(truth, len(classes))
             chosen = windows.choose_per_class(scores, tried, events, pseudo_events)
-        suppression = windows.make_suppression(nms, chosen)
+        suppression = windows.make_suppression(nms, chosen, votes=votes)
 
     # Each run as it is, its own suppression included, is a candidate, too.
     own = [read_suppression(member.config, len(classes)) for member in members]
@@ -173,7 +188,12 @@ def fuse(
         window=suppression.windows,
         soft_threshold=suppression.threshold,
         decay=suppression.decays,
+        vote_spread=suppression.votes.spread,
         displacement_scale=scale * members[leader].config.postprocessing.displacement_scale,
+    )
+    # What an event's votes add up to follows from these.
+    config.anchors.update(
+        confidence_radius=suppression.votes.radius, confidence_shape=suppression.votes.shape
     )
     config.paper_row = ""
     config.fusion = {
@@ -279,6 +299,8 @@ def _table(paths: Sequence[Path], workdir: Path, result: dict[str, Any]) -> str:
     seconds = ", ".join(f"{window:g}" for window in chosen.window)
     shape = f", {', '.join(chosen.decay)} decay" if chosen.nms == "soft" else ""
     lines.append(f"{chosen.nms} suppression, window {seconds} s{shape}")
+    if chosen.vote_spread:
+        lines.append(f"votes are added up, spread by {chosen.vote_spread:g} s")
     lines.append(f"displacement of {config.fusion.displacement}")
     return "\n".join(lines)
 
@@ -332,6 +354,15 @@ def main() -> None:
         metavar="SCALE",
         help="what to try to multiply displacements by, 0 to 1 (default: 1, as they are)",
     )
+    parser.add_argument(
+        "--vote-spreads",
+        type=float,
+        nargs="+",
+        default=(),
+        metavar="SECONDS",
+        help="what to try to spread votes by that are added up; 0 takes the greatest vote instead "
+        "(default: as the run with the finest frame rate has it)",
+    )
     flags = parser.parse_args()
     result = fuse(
         flags.runs,
@@ -343,6 +374,7 @@ def main() -> None:
         flags.decays,
         flags.pseudo_events,
         flags.displacement_scales,
+        flags.vote_spreads,
     )
     print(_table(flags.runs, flags.workdir, result))
 

@@ -23,7 +23,7 @@ from spotting.inference.postprocessing import Suppression, score_map
 from spotting.runs.config import read_transform
 from spotting.runs.layout import THRESHOLDS
 from spotting.runs.live import make_live_spotter
-from spotting.runs.setup import output_unit, read_suppression
+from spotting.runs.setup import output_unit, read_suppression, read_votes
 from spotting.runs.systems import find_system, read_values
 from spotting.runs.trained import Model, TrainedRun, load_run
 from spotting.video import (
@@ -134,7 +134,8 @@ class Spotter:
                 f"{len(windows)} NMS windows for the {len(run.dataset.classes)} classes of "
                 f"{workdir}; give one, or one for each"
             )
-        return cls(run, Suppression(kind, windows, values.soft_threshold, decays))
+        votes = read_votes(run.config)
+        return cls(run, Suppression(kind, windows, values.soft_threshold, decays, votes))
 
     def spot(self, features: ArrayLike, threshold: float | Literal["auto"] = 0.0) -> list[Spot]:
         """Spots the actions of one half.

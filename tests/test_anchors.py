@@ -11,6 +11,7 @@ N, K = 48, 2
 RADIUS = 12.0
 
 labels = arrays.arrays(np.uint8, (N, K), elements=st.sampled_from([0] * 9 + [1]))
+decode_sum = jax.jit(anchors.decode_sum, static_argnames=("max_shift", "spread", "full"))
 unweighted = anchors.ClassWeights(np.ones(K, np.float32), np.zeros(K, np.float32))
 
 
@@ -50,6 +51,73 @@ def test_decode_is_a_vote(confidence, displacement, lengths):
             expected[k, at] = max(expected[k, at], confidence[k, t])
     scores = anchors.decode(confidence, displacement, np.array(lengths), int(RADIUS))
     np.testing.assert_array_equal(scores, expected)
+
+
+halves = arrays.arrays(np.float32, (K, N), elements=st.floats(-1, 1, width=32))
+displacements = arrays.arrays(np.float32, (K, N), elements=st.floats(-12, 12, width=32))
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    halves,
+    displacements,
+    st.lists(st.integers(1, N), min_size=K, max_size=K),
+    st.sampled_from([0.4, 1.0, 2.5]),
+)
+def test_votes_that_are_added_are_shared_and_smoothed(confidence, displacement, lengths, spread):
+    sums = np.zeros((K, N))
+    for k, length in enumerate(lengths):
+        for t in range(length):
+            place = min(max(t + float(displacement[k, t]), 0), length - 1)
+            for at in (int(place), int(place) + 1):
+                if at < length:
+                    sums[k, at] += max(confidence[k, t], 0) * max(0, 1 - abs(at - place))
+    distance = np.subtract.outer(np.arange(N), np.arange(N))
+    kernel = np.exp(-((distance / spread) ** 2) / 2) * (np.abs(distance) <= 3 * spread)
+    expected = np.sqrt(np.minimum(sums @ kernel / 5, 1))
+    expected[np.arange(N) >= np.array(lengths)[:, None]] = 0
+    scores = decode_sum(
+        confidence,
+        displacement,
+        np.array(lengths),
+        max_shift=int(RADIUS),
+        spread=spread,
+        full=5.0,
+    )
+    np.testing.assert_allclose(np.square(scores), np.square(expected), rtol=1e-4, atol=1e-5)
+
+
+@settings(deadline=None)
+@given(labels, st.sampled_from(anchors.SHAPES), st.sampled_from([0.4, 2.0]))
+def test_perfect_votes_add_up_to_one(labels, shape, spread):
+    radius = RADIUS / 3
+    offsets = anchors.event_offsets(labels)
+    confidence = anchors.shape_targets(offsets, radius, shape)
+    displacement = np.where(np.abs(offsets) <= RADIUS, offsets, 0).astype(np.float32)
+    full = anchors.count_votes(radius, shape)
+    scores = decode_sum(
+        confidence.T, displacement.T, N, max_shift=int(RADIUS), spread=spread, full=full
+    ).T
+    assert np.all((scores >= 0) & (scores <= 1))
+    for k in range(K):
+        events = np.flatnonzero(labels[:, k])
+        for event in events:
+            others = np.abs(np.append(np.setdiff1d(events, event), 10 * N) - event)
+            if others.min() > 2 * radius and radius <= event < N - radius:
+                np.testing.assert_allclose(scores[event, k], 1, atol=1e-5)
+        if not len(events):
+            assert np.all(scores[:, k] == 0)
+
+
+def test_agreement_counts_where_votes_are_added():
+    confidence = np.zeros((1, 60), np.float32)
+    confidence[0, 10], confidence[0, 40:45] = 0.9, 0.6
+    displacement = np.zeros((1, 60), np.float32)
+    displacement[0, 40:45] = [2, 1, 0, -1, -2]
+    most = anchors.decode(confidence, displacement, 60, 12)
+    added = decode_sum(confidence, displacement, 60, max_shift=12, spread=1.0, full=5.0)
+    assert (int(most.argmax()), int(added.argmax())) == (10, 42)
+    np.testing.assert_allclose(added[0, [10, 42]], np.sqrt([0.9 / 5, 0.6]), rtol=1e-6)
 
 
 def test_a_chunk_knows_the_event_just_outside():

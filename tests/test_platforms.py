@@ -66,3 +66,11 @@ def test_votes_and_suppression(suppress):
 
     scores = jax.ShapeDtypeStruct((2, 3, 100), jnp.float32)
     assert export(spots, scores, scores).platforms == PLATFORMS
+
+
+def test_added_votes():
+    def add(confidence, displacement):
+        return anchors.decode_sum(confidence, displacement, 90, 12, 1.5, 13.0)
+
+    scores = jax.ShapeDtypeStruct((2, 3, 100), jnp.float32)
+    assert export(add, scores, scores).platforms == PLATFORMS

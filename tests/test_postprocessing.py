@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from spotting.anchors import decode_sum
 from spotting.base.errors import InputError
-from spotting.inference.postprocessing import Suppression, score_map
+from spotting.inference.postprocessing import Suppression, Votes, score_map
 
 
 def _one_peak(frame, num_frames=300, num_classes=2):
@@ -49,11 +50,26 @@ def test_a_decay_for_each_class():
     np.testing.assert_array_equal(scores[44], np.float32([0.4, 0.2]))  # 4 of 8 frames away
 
 
+@pytest.mark.parametrize("displaced", [True, False])
+def test_votes_that_are_added(displaced):
+    generator = np.random.default_rng(0)
+    confidence = generator.random((70, 2), np.float32)
+    displacement = generator.uniform(-5, 5, (70, 2)).astype(np.float32) if displaced else None
+    votes = Votes(spread=1.5, radius=3.0, shape="box")  # 3 frames; 13 anchors around an event
+    scores = score_map(confidence, displacement, 2.0, Suppression("hard", (1e-3,), votes=votes))
+    moves = displacement.T if displaced else np.zeros((2, 70), np.float32)
+    expected = decode_sum(confidence.T, moves, 70, 16, 3.0, 13.0)
+    np.testing.assert_allclose(scores.T, expected, rtol=1e-6)
+    assert Votes(radius=3.0).in_frames(2.0) == (0, 1)
+
+
 def test_unfit_settings():
     with pytest.raises(InputError, match="'hard', 'half_open' or 'soft'"):
         Suppression("medium")
     with pytest.raises(InputError, match="must be > 0"):
         Suppression("hard", (0.0,))
+    with pytest.raises(InputError, match=r"spread is -1\.0 s; it must be 0 or more"):
+        Votes(-1.0)
     with pytest.raises(InputError, match="3 values for 2 classes"):
         score_map(_one_peak(1), None, 2.0, Suppression("hard", (1.0, 2.0, 3.0)))
     with pytest.raises(InputError, match="decay is cubic; each is one of linear"):

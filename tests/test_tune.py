@@ -134,14 +134,15 @@ def test_window_and_decay_of_each_class_are_chosen_together(tiny_dataset, tmp_pa
     config.seeds = (0, 1)
     config.postprocessing.update(nms="soft", window=(4.0,))
     config.tune.update(window=(2.0,), decay=("linear", "gaussian"), per_class=True)
-    config.tune.update(pseudo_events=0.0, displacement_scale=(0.0, 0.5))
+    config.tune.update(pseudo_events=0.0, displacement_scale=(0.0, 0.5), vote_spread=(0.5, 1.0))
     tried = [Candidate(w, d) for d in ("linear", "gaussian") for w in (2.0, 4.0)]
     best = [tried[3], tried[0], tried[3]]
 
-    def score(setup, predictions, candidates):
+    def score(setup, predictions, candidates, votes):
         if candidates != tried:  # Of the scale: the displacements as they are, 2, halved are best.
             (half,) = predictions[0].displacement
-            return np.full((1, 2, 3), 1 - abs(half.item() - 1))
+            return np.full((1, 2, 3), 1 - abs(half.item() - 1) - abs(votes.spread - 0.5))
+        assert votes.spread == config.postprocessing.vote_spread
         assert [each.displacement[0].item() for each in predictions] == [1, 1]
         of_classes = np.array([[float(each == one) for one in best] for each in candidates])
         return np.stack([of_classes, of_classes / 2], axis=1)
@@ -152,6 +153,7 @@ def test_window_and_decay_of_each_class_are_chosen_together(tiny_dataset, tmp_pa
     rounds = []
     search._choose_suppression(make_setup(config, tmp_path), config, rounds)
     assert [(done.parameter, done.best) for done in rounds] == [
+        ("vote_spread", 0.5),
         ("displacement_scale", 0.5),
         ("window_linear", 2.0),
         ("window_gaussian", 4.0),
@@ -159,7 +161,8 @@ def test_window_and_decay_of_each_class_are_chosen_together(tiny_dataset, tmp_pa
     assert config.postprocessing.window == (4.0, 2.0, 4.0)
     assert config.postprocessing.decay == ("gaussian", "linear", "gaussian")
     assert config.postprocessing.displacement_scale == 0.5
-    config.tune.update(per_class=False, displacement_scale=())
+    assert config.postprocessing.vote_spread == 0.5
+    config.tune.update(per_class=False, displacement_scale=(), vote_spread=())
     outputs = [Predictions([np.ones((1, 1))], [np.ones((1, 1))])] * 2
     config.postprocessing.window = (4.0,)
     search._choose_suppression(make_setup(config, tmp_path), config, [])
@@ -303,7 +306,7 @@ def test_fusing_two_rates_and_tuning_windows(tiny_run, second_run, tmp_path, mon
     arguments = ["fuse", str(second_run), str(tiny_run), f"--workdir={output}", "--nms=soft"]
     arguments += ["--windows=per_class", "--measure=loose", "--candidates", "2", "4", "8"]
     arguments += ["--decays", "linear", "quadratic", "--pseudo-events=5"]
-    arguments += ["--displacement-scales", "0.25", "0.5"]
+    arguments += ["--displacement-scales", "0.25", "0.5", "--vote-spreads", "0", "0.5"]
     monkeypatch.setattr("sys.argv", arguments)
     fuse.main()
     printed = capsys.readouterr().out
@@ -312,6 +315,8 @@ def test_fusing_two_rates_and_tuning_windows(tiny_run, second_run, tmp_path, mon
     assert len(config.postprocessing.window) == 3
     assert set(config.postprocessing.window) <= {2, 4, 8}
     assert config.postprocessing.displacement_scale in (0.25, 0.5)
+    adds = config.postprocessing.vote_spread == 0.5
+    assert adds == ("votes are added up, spread by 0.5 s" in printed)
     assert set(config.postprocessing.decay) <= {"linear", "quadratic"}
     assert sum(config.fusion.weights) == pytest.approx(1)
     assert config.data.resample == 0  # it is of the finer run

@@ -1,8 +1,8 @@
 """Spots while features are still coming in, in bounded memory, with a delay that can be chosen.
 
 A frame's outputs are known for good once the chunk that decides it offline is full and cannot be
-the last of the half: T - border frames later. A score is known for good once all frames that may be
-displaced onto it are; a spot, once no later score can suppress it. `LiveSpotter` follows these
+the last of the half: T - border frames later. A score is known for good once all frames that may
+vote for it are; a spot, once no later score can suppress it. `LiveSpotter` follows these
 rules: its spots are then the offline ones, however the features come in.
 
 With a shorter `delay` it runs a chunk that ends with the newest frame every `step` frames, takes
@@ -19,11 +19,15 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from spotting import timing
+from spotting.anchors import VOTE_REACH, decode_sum
 from spotting.inference.nms import NO_SPOT, soft_factors
 from spotting.inference.postprocessing import Suppression
+
+_add_votes = jax.jit(decode_sum, static_argnames=("max_shift", "spread", "full"))
 
 ChunkModel = Callable[[np.ndarray], np.ndarray]
 """Features [T, P] of a chunk to its outputs [T, K], as `chunks.spot_segments` gives them."""
@@ -67,6 +71,14 @@ class LiveSettings:
         return max(_Window(self.suppression, *w, self.frame_rate).look for w in self.windows)
 
     @property
+    def vote_reach(self) -> int:
+        """Frames within which an anchor votes."""
+        spread, _ = self.suppression.votes.in_frames(self.frame_rate)
+        if spread:
+            return math.ceil(self.displacement_unit) + math.floor(VOTE_REACH * spread)
+        return math.floor(self.displacement_unit + 0.5)
+
+    @property
     def windows(self) -> tuple[tuple[float, str], ...]:
         """The suppression's window of each class, in seconds, and its decay."""
         return tuple(self.suppression.of_class(label) for label in range(len(self.floor)))
@@ -74,8 +86,7 @@ class LiveSettings:
     @property
     def exact_delay(self) -> int:
         """Frames after which a spot is the offline one, but for chains (see the module)."""
-        shift = math.floor(self.displacement_unit + 0.5)
-        return self.chunk_frames - self.border + shift + self.reach + self.step
+        return self.chunk_frames - self.border + self.vote_reach + self.reach + self.step
 
     @property
     def is_exact(self) -> bool:
@@ -187,6 +198,37 @@ def displace(
     return scores
 
 
+def add_votes(
+    confidence: np.ndarray,
+    displacement: np.ndarray | None,
+    last: int | None,
+    max_shift: int,
+    spread: float,
+    full: float,
+) -> np.ndarray:
+    """`anchors.decode_sum` of the frames that are known.
+
+    Args:
+      confidence: [M, K].
+      displacement: [M, K], in frames; None leaves votes around their anchors.
+      last: as for `displace`.
+      max_shift: greatest possible |displacement|, rounded up.
+      spread: as for `decode_sum`.
+      full: as for `decode_sum`.
+
+    Returns:
+      float32 [M, K].
+    """
+    count, classes = confidence.shape
+    # Of a power of two, so that few programs are compiled; and room for votes beyond.
+    room = np.zeros((2, classes, 1 << (count + max_shift).bit_length()), np.float32)
+    room[0, :, :count] = confidence.T
+    if displacement is not None:
+        room[1, :, :count] = displacement.T
+    length = room.shape[-1] if last is None else last + 1
+    return np.asarray(_add_votes(*room, length, max_shift, spread, full))[:, :count].T
+
+
 class LiveSpotter:
     """Takes features as they come and gives spots; see the module.
 
@@ -201,7 +243,7 @@ class LiveSpotter:
     ):
         self._settings = settings
         self._models = (confidence, displacement)
-        self._shift = math.floor(settings.displacement_unit + 0.5) if displacement else 0
+        self._shift = settings.vote_reach
         self._features: list[np.ndarray] = []  # frames from `_first` on
         self._first = self._count = 0
         classes = len(settings.floor)
@@ -328,7 +370,12 @@ class LiveSpotter:
                 frame = np.arange(count)[:, None]
                 displacement = np.maximum(displacement, -frame)
         last = count - 1 if ended else None
-        scores = displace(self._outputs[0][:count], displacement, last)
+        spread, full = self._settings.suppression.votes.in_frames(self._settings.frame_rate)
+        if spread:
+            furthest = math.ceil(self._settings.displacement_unit)
+            scores = add_votes(self._outputs[0][:count], displacement, last, furthest, spread, full)
+        else:
+            scores = displace(self._outputs[0][:count], displacement, last)
         return scores[low - first : high - first]
 
     def _list(self, kept: np.ndarray, count: int) -> list[LiveSpot]:

@@ -1,4 +1,4 @@
-"""From predictions to spots: displacement, then non-maximum suppression, half by half.
+"""From predictions to spots: votes, then non-maximum suppression, half by half.
 
 Lengths and displacements are padded to powers of two, so that few programs are compiled: one for
 all halves of 34 to 68 minutes at 2 frames per second. Halves are worked on one at a time: one fits
@@ -7,6 +7,7 @@ in a CPU's cache, all together are bound by memory.
 
 import dataclasses
 import functools
+import math
 from collections.abc import Sequence
 
 import jax
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from spotting import timing
-from spotting.anchors import decode
+from spotting.anchors import count_votes, decode, decode_sum
 from spotting.base.errors import InputError
 from spotting.inference.nms import DECAYS, NO_SPOT, hard_nms, soft_nms
 from spotting.notation import Array
@@ -24,8 +25,38 @@ _LEAST_SHIFT = 16  # frames; the paper's displacement radius is 12
 
 
 @dataclasses.dataclass(frozen=True)
+class Votes:
+    """What becomes of the anchors' votes.
+
+    Attributes:
+      spread: standard deviation of a vote that is added to others, in seconds; 0 keeps a frame's
+        greatest vote, as the paper does.
+      radius: of the confidence targets, in seconds, and `shape` theirs: what an event gets from
+        perfect models follows from them.
+    """
+
+    spread: float = 0.0
+    radius: float = 3.0
+    shape: str = "box"
+
+    def __post_init__(self):
+        if self.spread < 0:
+            raise InputError(f"the votes' spread is {self.spread} s; it must be 0 or more")
+
+    def in_frames(self, frame_rate: float) -> tuple[float, float]:
+        """Spread in frames, and what the frame of an event gets from perfect models."""
+        if not self.spread:
+            return 0.0, 1.0
+        radius = timing.frames(self.radius, frame_rate)
+        return timing.frames(self.spread, frame_rate), count_votes(radius, self.shape)
+
+
+GREATEST_VOTE = Votes()
+
+
+@dataclasses.dataclass(frozen=True)
 class Suppression:
-    """Which suppression, and how wide.
+    """How votes are counted, and which suppression follows, and how wide.
 
     Attributes:
       kind: "hard", "half_open" (hard as NetVLAD++ and CALF have it) or "soft".
@@ -33,12 +64,14 @@ class Suppression:
         removes around a spot, the radius of what soft NMS decays.
       threshold: least score that soft NMS keeps.
       decays: of soft NMS, of `nms.DECAYS`, one for all classes or one for each.
+      votes: what becomes of votes before.
     """
 
     kind: str = "hard"
     windows: tuple[float, ...] = (20.0,)
     threshold: float = 1e-5
     decays: tuple[str, ...] = ("linear",)
+    votes: Votes = GREATEST_VOTE
 
     def __post_init__(self):
         if self.kind not in ("hard", "half_open", "soft"):
@@ -84,7 +117,7 @@ def score_map(
     padded = _power_of_two(num_frames, _LEAST_LENGTH)
     max_shift = 0
     if displacement is not None:
-        max_shift = _power_of_two(int(np.abs(np.rint(displacement)).max()), _LEAST_SHIFT)
+        max_shift = _power_of_two(math.ceil(np.abs(displacement).max()), _LEAST_SHIFT)
 
     def pad(values: np.ndarray | None) -> np.ndarray:
         out = np.zeros((num_classes, padded), np.float32)
@@ -92,7 +125,8 @@ def score_map(
             out[:, :num_frames] = values.T
         return out
 
-    scores = _displace(pad(confidence), pad(displacement), num_frames, max_shift)
+    spread, full = suppression.votes.in_frames(frame_rate)
+    scores = _vote(pad(confidence), pad(displacement), num_frames, max_shift, spread, full)
     scores = _suppress(scores, frame_rate, suppression)
     return np.asarray(scores)[:, :num_frames].T
 
@@ -102,10 +136,15 @@ def _power_of_two(value: int, least: int) -> int:
     return max(least, 1 << (value - 1).bit_length())
 
 
-@functools.partial(jax.jit, static_argnames="max_shift")
-def _displace(confidence: Array, displacement: Array, length: int, max_shift: int) -> Array:
-    # Nothing moves where nothing can, and a frame that holds no spot stays one.
-    scores = decode(confidence, displacement, length, max_shift) if max_shift else confidence
+@functools.partial(jax.jit, static_argnames=("max_shift", "spread", "full"))
+def _vote(
+    confidence: Array, displacement: Array, length: int, max_shift: int, spread: float, full: float
+) -> Array:
+    if spread:
+        scores = decode_sum(confidence, displacement, length, max_shift, spread, full)
+    else:
+        # Nothing moves where nothing can, and a frame that holds no spot stays one.
+        scores = decode(confidence, displacement, length, max_shift) if max_shift else confidence
     return jnp.where(jnp.arange(scores.shape[-1]) < length, scores, NO_SPOT)
 
 

@@ -73,7 +73,12 @@ def spot_half(
         )
     features = resample(features, signature["features"]["frame_rate"], rate)
     confidence, displacement = predict_half(features, run_model, signature, batch_size)
-    votes = vote(confidence, np.rint(displacement * np.float32(rate)).astype(np.int64))
+    shift = displacement * np.float32(rate)
+    counted = signature.get("votes", {"spread": 0.0})
+    if counted["spread"]:
+        votes = add_votes(confidence, shift, counted["spread"], counted["full"])
+    else:
+        votes = vote(confidence, np.rint(shift).astype(np.int64))
     windows = signature["suppression"]["windows"]
     scores = np.stack(
         [
@@ -149,6 +154,27 @@ def vote(confidence: np.ndarray, shift: np.ndarray) -> np.ndarray:
     scores = np.zeros_like(confidence)
     np.maximum.at(scores, (frame, np.broadcast_to(np.arange(num_classes), frame.shape)), confidence)
     return scores
+
+
+def add_votes(confidence: np.ndarray, shift: np.ndarray, spread: float, full: float) -> np.ndarray:
+    """The votes [N, K] of all frames, `shift` frames away, are added up and smoothed.
+
+    A vote between two frames is shared by them; the smoothing is exp(-x^2 / (2 spread^2)) at x
+    frames, up to three spreads. A score is the root of a sum as a share of `full`, at most 1.
+    """
+    num_frames, num_classes = confidence.shape
+    place = np.clip(np.arange(num_frames)[:, None] + shift, 0, num_frames - 1)
+    first = np.floor(place).astype(np.int64)
+    columns = np.broadcast_to(np.arange(num_classes), place.shape)
+    reach = math.floor(3 * spread)
+    sums = np.zeros((num_frames + 2 * reach + 1, num_classes))
+    for frame in (first, first + 1):
+        share = np.maximum(1 - np.abs(place - frame), 0)
+        np.add.at(sums, (reach + frame, columns), share * np.maximum(confidence, 0))
+    steps = np.arange(-reach, reach + 1)
+    kernel = np.exp(-((steps / spread) ** 2) / 2)
+    total = sum(kernel[i] * sums[i : i + num_frames] for i in range(len(steps)))
+    return np.sqrt(np.minimum(total / full, 1)).astype(np.float32)
 
 
 def suppress(

@@ -51,6 +51,7 @@ _NOT_NEGATIVE = (
     "data.resample",
     "devices.count",
     "postprocessing.soft_threshold",
+    "postprocessing.vote_spread",
     "tune.pseudo_events",
     "seeds_at_once",
 )
@@ -112,6 +113,8 @@ _LATER_FIELDS = {
     "training.average_decay": 0.0,
     "postprocessing.decay": ["linear"],
     "postprocessing.displacement_scale": 1.0,
+    "postprocessing.vote_spread": 0.0,
+    "tune.vote_spread": [],
     "tune.displacement_scale": [],
     "tune.decay": [],
     "tune.per_class": False,
@@ -180,6 +183,8 @@ def check_config(config: ConfigDict) -> None:
     scales = config.tune.displacement_scale
     between = all(0 <= each <= 1 for each in scales)
     _require(config, "tune.displacement_scale", between, "between 0 and 1")
+    spreads = config.tune.vote_spread
+    _require(config, "tune.vote_spread", min(spreads, default=0) >= 0, "0 or more")
     for name in ("postprocessing.decay", "tune.decay"):
         known = set(get_field(config, name)) <= set(DECAYS)
         _require(config, name, known, f"of {', '.join(DECAYS)}")
@@ -187,6 +192,8 @@ def check_config(config: ConfigDict) -> None:
     parse_profile(config.logging.profile)
     training = config.training
     own = config.system == "anchors"
+    adds = config.postprocessing.vote_spread > 0
+    _require(config, "postprocessing.vote_spread", own or not adds, "0 for a system without votes")
     _require(config, "training.select", not own or training.select != "loss", "best or last")
     cuts = training.batch_size % config.data.stream_parts == 0
     _require(config, "data.stream_parts", cuts, "a divisor of training.batch_size")

@@ -22,7 +22,7 @@ from spotting.base.errors import InputError
 from spotting.data.dataset import Dataset
 from spotting.data.halves import Half, compute_offsets
 from spotting.inference.oracle import OracleSettings
-from spotting.inference.postprocessing import Suppression
+from spotting.inference.postprocessing import Suppression, Votes
 from spotting.models.network import TRUNKS, Network, build_network
 from spotting.notation import Offsets
 from spotting.runs.config import (
@@ -359,4 +359,18 @@ def read_suppression(config: ConfigDict, num_classes: int) -> Suppression:
     """The final NMS; InputError if it has windows for another number of classes."""
     check_window(config, num_classes)
     values = config.postprocessing
-    return Suppression(values.nms, tuple(values.window), values.soft_threshold, tuple(values.decay))
+    return Suppression(
+        values.nms,
+        tuple(values.window),
+        values.soft_threshold,
+        tuple(values.decay),
+        read_votes(config),
+    )
+
+
+def read_votes(config: ConfigDict) -> Votes:
+    """What becomes of the votes of a config's models."""
+    anchors = config.anchors
+    return Votes(
+        config.postprocessing.vote_spread, anchors.confidence_radius, anchors.confidence_shape
+    )

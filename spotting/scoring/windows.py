@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from spotting.inference.postprocessing import Suppression
+from spotting.inference.postprocessing import GREATEST_VOTE, Suppression, Votes
 from spotting.scoring import metrics
 from spotting.scoring.figures import spot_split
 from spotting.scoring.metrics import AverageMap, Truths
@@ -38,11 +38,15 @@ def list_candidates(nms: str, windows: Sequence[float], decays: Sequence[str]) -
 
 
 def make_suppression(
-    nms: str, candidates: Sequence[Candidate], threshold: float = 1e-5
+    nms: str,
+    candidates: Sequence[Candidate],
+    threshold: float = 1e-5,
+    votes: Votes = GREATEST_VOTE,
 ) -> Suppression:
     """The suppression with a candidate for all classes, or with one for each."""
     windows, decays = zip(*candidates, strict=True)
-    return Suppression(nms, windows, threshold, decays if len(set(decays)) > 1 else decays[:1])
+    decays = decays if len(set(decays)) > 1 else decays[:1]
+    return Suppression(nms, windows, threshold, decays, votes)
 
 
 def average_map(
@@ -83,6 +87,7 @@ def score_candidates(
     nms: str,
     candidates: Sequence[Candidate],
     measure: str,
+    votes: Votes = GREATEST_VOTE,
 ) -> np.ndarray:
     """Average AP [C, K] of each class with each of C candidates.
 
@@ -94,8 +99,9 @@ def score_candidates(
       nms: "hard", "half_open" or "soft".
       candidates: what to try.
       measure: a key of `MEASURES`.
+      votes: what becomes of votes before.
     """
-    suppressions = [make_suppression(nms, [candidate]) for candidate in candidates]
+    suppressions = [make_suppression(nms, [each], votes=votes) for each in candidates]
     return np.stack(
         [
             average_map(confidence, displacement, truth, frame_rate, suppression, measure).per_class

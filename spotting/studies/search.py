@@ -24,12 +24,13 @@ from spotting.base.files import (
     write_text_atomic,
 )
 from spotting.base.logs import RunLog, environment, log
+from spotting.inference.postprocessing import Votes
 from spotting.reporting.runs import read_log
 from spotting.runs.config import check_config, one_seed, save_config
 from spotting.runs.feeding import count_trainings_at_once, divide_devices
 from spotting.runs.folders import SeedRun, group_near, read_steps
 from spotting.runs.layout import LOG, locate_checkpoints
-from spotting.runs.setup import Setup, list_kinds, make_setup
+from spotting.runs.setup import Setup, list_kinds, make_setup, read_votes
 from spotting.runs.validation import Predictions, SplitPredictor
 from spotting.scoring import figures, windows
 from spotting.studies import search_report
@@ -123,11 +124,24 @@ def _choose_suppression(setup: Setup, chosen: ConfigDict, rounds: list[Round]) -
     tune, now = config.tune, config.postprocessing
     predictions = _predict_chosen(setup)
     measured = f"{tune.measure} average-mAP"
+    votes = read_votes(config)
+    common = [windows.Candidate(now.window[0], now.decay[0])]
+    if tune.vote_spread and predictions[0].displacement is not None:
+        spreads = sorted({*tune.vote_spread, now.vote_spread})
+        tried_votes = [dataclasses.replace(votes, spread=each) for each in spreads]
+        means = np.array(
+            [_score(setup, predictions, common, each)[0].mean(axis=1) for each in tried_votes]
+        )
+        done = Round("suppression", "vote_spread", measured, spreads, config.seeds, means)
+        _finish(rounds, done, setup.workdir)
+        chosen.postprocessing.vote_spread = done.best
+        votes = dataclasses.replace(votes, spread=done.best)
     if tune.displacement_scale and predictions[0].displacement is not None:
         scales = sorted({*tune.displacement_scale, now.displacement_scale})
-        common = [windows.Candidate(now.window[0], now.decay[0])]
         scaled = {each: _scale(predictions, each / now.displacement_scale) for each in scales}
-        means = np.array([_score(setup, scaled[each], common)[0].mean(axis=1) for each in scales])
+        means = np.array(
+            [_score(setup, scaled[each], common, votes)[0].mean(axis=1) for each in scales]
+        )
         done = Round("suppression", "displacement_scale", measured, scales, config.seeds, means)
         _finish(rounds, done, setup.workdir)
         chosen.postprocessing.displacement_scale = done.best
@@ -135,7 +149,7 @@ def _choose_suppression(setup: Setup, chosen: ConfigDict, rounds: list[Round]) -
     values = sorted({*tune.window, *(now.window if len(now.window) == 1 else ())})
     decays = tuple(tune.decay) or tuple(now.decay[:1])
     tried = windows.list_candidates(now.nms, values, decays)
-    scores = _score(setup, predictions, tried)
+    scores = _score(setup, predictions, tried, votes)
     for decay in dict.fromkeys(candidate.decay for candidate in tried):
         part = [index for index, candidate in enumerate(tried) if candidate.decay == decay]
         name = f"window_{decay}" if len(tried) > len(values) else "window"
@@ -304,7 +318,10 @@ def _scale(predictions: Sequence[Predictions], factor: float) -> list[Prediction
 
 
 def _score(
-    setup: Setup, predictions: Sequence[Predictions], candidates: Sequence[windows.Candidate]
+    setup: Setup,
+    predictions: Sequence[Predictions],
+    candidates: Sequence[windows.Candidate],
+    votes: Votes,
 ) -> np.ndarray:
     """Average AP [candidates, seeds, K] of each seed's predictions for the validation split."""
     config, classes = setup.config, setup.matches.classes
@@ -318,6 +335,7 @@ def _score(
             config.postprocessing.nms,
             candidates,
             config.tune.measure,
+            votes,
         )
         for each in predictions
     ]
