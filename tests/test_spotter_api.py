@@ -50,14 +50,14 @@ def test_spots_are_those_of_the_evaluation(spotter, tiny_run, tiny_dataset):
 
 def test_one_program_serves_halves_of_any_length(spotter):
     spotter.spot(_features(500))
-    programs = inference.spot_segments._cache_size(), postprocessing._displace._cache_size()
+    programs = inference.spot_segments._cache_size(), postprocessing.vote._cache_size()
     for num_frames in (1, 3, 31, 32, 33, 111, 700, 1024):
         spots = spotter.spot(_features(num_frames))
         assert {spot.label for spot in spots} == set(spotter.classes)
         assert max(spot.seconds for spot in spots) <= (num_frames - 1) / 2
     assert programs == (
         inference.spot_segments._cache_size(),
-        postprocessing._displace._cache_size(),
+        postprocessing.vote._cache_size(),
     )
 
 

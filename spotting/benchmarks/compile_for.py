@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
 from ml_collections import ConfigDict
 
-from spotting import anchors, timing
+from spotting import timing
 from spotting.base import parallel
 from spotting.base.text_table import text_table
 from spotting.benchmarks import row
@@ -25,9 +25,15 @@ from spotting.benchmarks.targets import Target
 from spotting.benchmarks.work import product_flop
 from spotting.data.dataset import Dataset
 from spotting.data.resident import Batch, ResidentSplit
-from spotting.inference import chunks, nms, on_device
+from spotting.inference import chunks, on_device, postprocessing
 from spotting.runs import memory
-from spotting.runs.setup import chunk_frames, make_network, read_hyper, read_optimizer
+from spotting.runs.setup import (
+    chunk_frames,
+    make_network,
+    read_hyper,
+    read_optimizer,
+    read_suppression,
+)
 from spotting.training import flattening
 from spotting.training.checkpoints import stack
 from spotting.training.loop import make_run_epoch
@@ -292,13 +298,16 @@ def _lower_validation(
 def _lower_suppression(
     config: ConfigDict, dataset: Dataset, target: Target
 ) -> tuple[jax.stages.Lowered, int, float]:
-    """Displacement and suppression of a half."""
-    frames = timing.whole_frames(HALF_SECONDS, dataset.frame_rate)
-    reach = int(timing.frames(config.anchors.displacement_radius, dataset.frame_rate))
-    radius = timing.hard_nms_radius(config.postprocessing.window[0], dataset.frame_rate)
+    """Votes and suppression of a half."""
+    rate = dataset.frame_rate
+    frames = timing.whole_frames(HALF_SECONDS, rate)
+    reach = int(timing.frames(config.anchors.displacement_radius, rate))
+    suppression = read_suppression(config, len(dataset.classes))
 
     def suppress(confidence: jax.Array, displacement: jax.Array) -> jax.Array:
-        return nms.hard_nms(anchors.decode(confidence, displacement, frames, reach), radius)
+        votes = suppression.votes.in_frames(rate)
+        scores = postprocessing.vote(confidence, displacement, frames, reach, *votes)
+        return postprocessing.suppress(scores, rate, suppression)
 
     shape = jax.ShapeDtypeStruct((len(dataset.classes), frames), jnp.float32)
     one = _place(shape, SingleDeviceSharding(target.devices[0]))

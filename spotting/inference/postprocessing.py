@@ -126,8 +126,8 @@ def score_map(
         return out
 
     spread, full = suppression.votes.in_frames(frame_rate)
-    scores = _vote(pad(confidence), pad(displacement), num_frames, max_shift, spread, full)
-    scores = _suppress(scores, frame_rate, suppression)
+    scores = vote(pad(confidence), pad(displacement), num_frames, max_shift, spread, full)
+    scores = suppress(scores, frame_rate, suppression)
     return np.asarray(scores)[:, :num_frames].T
 
 
@@ -137,9 +137,19 @@ def _power_of_two(value: int, least: int) -> int:
 
 
 @functools.partial(jax.jit, static_argnames=("max_shift", "spread", "full"))
-def _vote(
+def vote(
     confidence: Array, displacement: Array, length: int, max_shift: int, spread: float, full: float
 ) -> Array:
+    """Scores of every frame, -1 beyond the half; with a spread of 0 by the greatest vote.
+
+    Args:
+      confidence: [K, N].
+      displacement: [K, N], in frames.
+      length: frames of the half.
+      max_shift: greatest possible |displacement|, rounded up; 0 where nothing is displaced.
+      spread: of `Votes.in_frames`, as `full` is.
+      full: what the frame of an event gets from perfect models.
+    """
     if spread:
         scores = decode_sum(confidence, displacement, length, max_shift, spread, full)
     else:
@@ -148,7 +158,9 @@ def _vote(
     return jnp.where(jnp.arange(scores.shape[-1]) < length, scores, NO_SPOT)
 
 
-def _suppress(scores: Array, frame_rate: float, suppression: Suppression) -> Array:
+def suppress(scores: Array, frame_rate: float, suppression: Suppression) -> Array:
+    """Suppresses scores [K, N]; -1 where nothing is kept."""
+
     def one(rows: Array, window: float, decay: str) -> Array:
         if suppression.kind == "hard":
             return hard_nms(rows, timing.hard_nms_radius(window, frame_rate))
