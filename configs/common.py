@@ -61,7 +61,7 @@ def get_config() -> ConfigDict:
     config.anchors = anchors = ConfigDict()
     anchors.chunk = 112.0  # seconds
     anchors.confidence_radius = 3.0  # seconds around an event that are positive
-    # Within it: "box", all alike; or "triangle" or "gaussian", falling from the event on.
+    # Within it: "box", all alike; or "gaussian", falling from the event on.
     anchors.confidence_shape = "box"
     anchors.displacement_radius = 6.0  # seconds around an event with a displacement
     anchors.positive_share = 0.03  # of a class's confidence loss, before the network has learned

@@ -28,7 +28,7 @@ NO_EVENT = np.iinfo(np.int16).max
 """Offset of an anchor whose class has no event in the half (or none within int16)."""
 
 
-SHAPES = ("box", "triangle", "gaussian")
+SHAPES = ("box", "gaussian")
 """How confidence targets fall off around an event; see `shape_targets`."""
 
 
@@ -108,9 +108,8 @@ def class_weights(
 def shape_targets(offsets: Array | np.ndarray, radius: float, shape: str) -> Array:
     """Confidence targets, by the distance d in frames to the nearest event.
 
-    Beyond the radius they are 0; within it, both ends included, "box" is 1 (the paper), "triangle"
-    1 - d / (radius + 1), and "gaussian" exp(-2 (d / radius)^2), of which a standard deviation is
-    half the radius.
+    Beyond the radius they are 0; within it, both ends included, "box" is 1 (the paper) and
+    "gaussian" exp(-2 (d / radius)^2), of which a standard deviation is half the radius.
 
     Args:
       offsets: int16 [..., T, K], of `event_offsets`.
@@ -124,8 +123,6 @@ def shape_targets(offsets: Array | np.ndarray, radius: float, shape: str) -> Arr
     if shape == "box":
         return near
     distance = jnp.abs(jnp.asarray(offsets).astype(jnp.float32))
-    if shape == "triangle":
-        return near * (1 - distance / (radius + 1))
     if shape == "gaussian":
         return near * jnp.exp(-2 * jnp.square(distance / radius))
     raise ValueError(f"unknown shape {shape!r}; one of {', '.join(SHAPES)}")

@@ -26,13 +26,14 @@ from spotting.data.annotations import read_events
 from spotting.data.dataset import Dataset, describe_dataset
 from spotting.data.halves import Half
 from spotting.inference.nms import DECAYS
-from spotting.inference.postprocessing import Suppression
+from spotting.inference.postprocessing import MOST_SPREAD, Suppression
 from spotting.reporting.runs import find_data_root
 from spotting.runs import results
 from spotting.runs.config import load_config, save_config
 from spotting.runs.layout import METRICS, locate_predictions
 from spotting.runs.predictions import load_predictions, save_predictions
 from spotting.runs.setup import read_suppression, read_votes
+from spotting.runs.systems import find_system
 from spotting.scoring import windows
 from spotting.scoring.figures import make_truths
 from spotting.studies import fusion
@@ -107,8 +108,8 @@ def fuse(
         raise InputError(f"--pseudo-events is {pseudo_events:g}; it must be 0 or more")
     if not all(0 <= each <= 1 for each in scales):
         raise InputError("--displacement-scales must be between 0 and 1")
-    if not all(each >= 0 for each in spreads):
-        raise InputError("--vote-spreads must be 0 or more")
+    if not all(0 <= each <= MOST_SPREAD for each in spreads):
+        raise InputError(f"--vote-spreads must be between 0 and {MOST_SPREAD:g}")
     members = [_member(path) for path in paths]
     finest = max(members, key=lambda member: member.frame_rate)
     classes, rate = finest.dataset.classes, finest.frame_rate
@@ -118,6 +119,8 @@ def fuse(
                 f"{member.path}: on {member.dataset.name}, but {finest.path} is on "
                 f"{finest.dataset.name}, or on other classes of it; fuse runs of one data set"
             )
+        if any(spreads) and find_system(member.config):
+            raise InputError(f"{member.path}: its system has no votes; leave --vote-spreads out")
 
     valid = _read(members, finest, "valid")
     truth = make_truths(valid.halves, classes)

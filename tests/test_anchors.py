@@ -153,7 +153,7 @@ def test_weights_of_a_target_lie_between_those_of_its_parts(labels, shape):
 
 
 def test_unknown_shape():
-    with pytest.raises(ValueError, match="unknown shape 'cone'; one of box, triangle, gaussian"):
+    with pytest.raises(ValueError, match="unknown shape 'cone'; one of box, gaussian"):
         anchors.shape_targets(np.zeros((3, 1), np.int16), 1.0, "cone")
 
 

@@ -68,7 +68,7 @@ def test_unfit_settings():
         Suppression("medium")
     with pytest.raises(InputError, match="must be > 0"):
         Suppression("hard", (0.0,))
-    with pytest.raises(InputError, match=r"spread is -1\.0 s; it must be 0 or more"):
+    with pytest.raises(InputError, match="spread is -1 s; it must be between 0 and 60"):
         Votes(-1.0)
     with pytest.raises(InputError, match="3 values for 2 classes"):
         score_map(_one_peak(1), None, 2.0, Suppression("hard", (1.0, 2.0, 3.0)))

@@ -13,6 +13,7 @@ from configs import (
     best_matches,
     best_resnet_pca,
     best_study,
+    calf_matches,
     common,
     matches,
     table1,
@@ -87,12 +88,16 @@ def test_unknown_ablation():
         ("training.average_decay", 1.0, "less than 1"),
         ("confidence.augmentation.drop_frames", 1.0, "less than 1"),
         ("confidence.augmentation.shift_frames", 1.5, "between 0 and 1"),
-        ("anchors.confidence_shape", "cone", "one of box, triangle, gaussian"),
+        ("anchors.confidence_shape", "cone", "one of box, gaussian"),
         ("data.event_time", "position_ms", "one of gameTime, position, evaluation"),
         ("postprocessing.decay", ("cubic",), "of linear, quadratic, gaussian"),
         ("postprocessing.decay", (), "one or more"),
         ("tune.decay", ("cubic",), "of linear, quadratic, gaussian"),
         ("tune.pseudo_events", -1.0, "0 or more"),
+        ("postprocessing.vote_spread", -1.0, "0 or more"),
+        ("postprocessing.vote_spread", 61.0, "60 or less"),
+        ("tune.vote_spread", (0.5, -1.0), "0 or more"),
+        ("tune.vote_spread", (61.0,), "60 or less"),
         ("data.resample", 1e9, "1000 or less"),
         ("data.stream_parts", 3, "a divisor of training.batch_size"),
     ],
@@ -102,6 +107,13 @@ def test_values_out_of_range_are_named(field, value, message):
     config.update_from_flattened_dict({field: value})
     pattern = re.escape(f"config.{field} is ") + f".*{message}"
     with pytest.raises(InputError, match=pattern):
+        runs_config.check_config(config)
+
+
+def test_a_system_without_votes_cannot_add_them_up():
+    config = calf_matches.get_config()
+    config.postprocessing.vote_spread = 1.0
+    with pytest.raises(InputError, match="must be 0 for a system without votes"):
         runs_config.check_config(config)
 
 

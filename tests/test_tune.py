@@ -339,8 +339,15 @@ def test_what_cannot_be_fused(tiny_run, tmp_path):
         fuse.fuse([tmp_path], tmp_path / "out")
     with pytest.raises(InputError, match="pseudo-events is -1; it must be 0 or more"):
         fuse.fuse([tiny_run], tmp_path / "out", pseudo_events=-1)
+    with pytest.raises(InputError, match="--vote-spreads must be between 0 and 60"):
+        fuse.fuse([tiny_run], tmp_path / "out", spreads=(0.5, 61.0))
     with pytest.raises(InputError, match="holds a trained run"):
         fuse.fuse([tiny_run], tiny_run)
+    other = shutil.copytree(tiny_run, tmp_path / "other")
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps(config | {"system": "calf"}))
+    with pytest.raises(InputError, match="its system has no votes; leave --vote-spreads out"):
+        fuse.fuse([other], tmp_path / "out", spreads=(0.5,))
     (tmp_path / "bare").mkdir()
     shutil.copy(tiny_run / "config.json", tmp_path / "bare")
     with pytest.raises(InputError, match=r"metrics\.json is missing"):

@@ -20,6 +20,9 @@ from spotting.base.errors import InputError
 from spotting.inference.nms import DECAYS, NO_SPOT, hard_nms, soft_nms
 from spotting.notation import Array
 
+MOST_SPREAD = 60.0
+"""Seconds by which votes may be spread: a program has a step for each frame that a vote reaches."""
+
 _LEAST_LENGTH = 1024
 _LEAST_SHIFT = 16  # frames; the paper's displacement radius is 12
 
@@ -40,8 +43,10 @@ class Votes:
     shape: str = "box"
 
     def __post_init__(self):
-        if self.spread < 0:
-            raise InputError(f"the votes' spread is {self.spread} s; it must be 0 or more")
+        if not 0 <= self.spread <= MOST_SPREAD:
+            raise InputError(
+                f"the votes' spread is {self.spread:g} s; it must be between 0 and {MOST_SPREAD:g}"
+            )
 
     def in_frames(self, frame_rate: float) -> tuple[float, float]:
         """Spread in frames, and what the frame of an event gets from perfect models."""

@@ -15,6 +15,7 @@ from spotting.base.files import read_object, write_json_atomic
 from spotting.data.dataset import Dataset
 from spotting.data.transforms import Transform
 from spotting.inference.nms import DECAYS
+from spotting.inference.postprocessing import MOST_SPREAD
 from spotting.models.network import TRUNKS
 from spotting.models.transformer import ATTENTION
 from spotting.runs import layout
@@ -78,6 +79,8 @@ _MOST = {
     "anchors.chunk": 86_400,  # seconds, a day
     "model.unet.levels": 30,
     "model.transformer.layers": 1000,
+    "postprocessing.vote_spread": MOST_SPREAD,
+    "tune.vote_spread": MOST_SPREAD,
 }
 _MOST_STEPS = 2**31 - 1  # which the optimiser counts in 32 bits
 # A finished run may be looked at from another place, or resumed on other devices.
