@@ -76,7 +76,7 @@ IDEAS: dict[str, Callable[[ConfigDict], None]] = {
 KEPT: tuple[str, ...] = ("evaluation", "gaussian", "near", "average", "augmented")
 """The ideas of the best configs, by the validation split of the engine matches (BUILD_NOTES.md)."""
 
-VOTE_SPREAD, DISPLACEMENT_SCALE = 0.75, 0.75
+VOTE_SPREAD, DISPLACEMENT_SCALE = 0.75, 0.5
 """How their votes are added up, and how far displacements are followed, chosen there, too."""
 
 WINDOW, DECAY = (12.0,), ("linear",)
