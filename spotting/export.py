@@ -7,7 +7,8 @@ Writes
                     files hold them, to a confidence and a displacement in seconds for every frame
                     and class, for any batch size, on CPUs, GPUs and TPUs
   signature.json    what goes in, what comes out, and all that lies between features and spots:
-                    classes, frame rates, chunks and their borders, suppression, thresholds
+                    classes, frame rates, chunks and their borders, votes, suppression,
+                    thresholds
   spots.py          from the features of a half to its spots, with NumPy and whatever runs the model
                     (of the paper's two models; not of another system)
 

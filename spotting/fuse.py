@@ -10,6 +10,7 @@ that evaluate, report and fuse take. Runs of different frame rates meet at the f
 """
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -144,20 +145,13 @@ def fuse(
     if tuning != "keep":
         averaged = [fusion.confidences(half) for half in fusion.average(valid.logits, weights)]
         tried = windows.list_candidates(nms, candidates, decays)
-        found = {
-            (each, by): windows.score_candidates(
-                averaged,
-                _scale(valid.displacement[leader], by),
-                truth,
-                rate,
-                nms,
-                tried,
-                measure,
-                each,
+        tried_votes = [dataclasses.replace(votes, spread=spread) for spread in spreads] or [votes]
+        found = {}
+        for each, by in itertools.product(tried_votes, scales):
+            scaled = _scale(valid.displacement[leader], by)
+            found[each, by] = windows.score_candidates(
+                averaged, scaled, truth, rate, nms, tried, measure, each
             )
-            for each in [dataclasses.replace(votes, spread=spread) for spread in spreads] or [votes]
-            for by in scales
-        }
         votes, scale = max(found, key=lambda each: found[each].mean(axis=1).max())
         scores = found[votes, scale]
         chosen: Sequence[windows.Candidate] = [windows.choose_common(scores, tried)]

@@ -102,7 +102,7 @@ def run_benchmark(found, monkeypatch, capsys):
         monkeypatch.setattr(
             row, "measure", lambda config, seeds, log: asked.append((config, seeds)) or found
         )
-        scored = scoring.Scoring(0.25, 0.125, 0.0625)
+        scored = scoring.Scoring(0.25, 0.125, 0.1875, 0.0625)
         monkeypatch.setattr(scoring, "measure", lambda log: scored)
         monkeypatch.setattr("sys.argv", ["benchmark", *arguments])
         with pytest.raises(SystemExit) as ended:

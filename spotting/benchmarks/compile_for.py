@@ -7,6 +7,7 @@ roofline is the time below which no device comes. Nothing has run.
 
 import dataclasses
 import functools
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -301,7 +302,7 @@ def _lower_suppression(
     """Votes and suppression of a half."""
     rate = dataset.frame_rate
     frames = timing.whole_frames(HALF_SECONDS, rate)
-    reach = int(timing.frames(config.anchors.displacement_radius, rate))
+    reach = math.ceil(timing.frames(config.anchors.displacement_radius, rate))
     suppression = read_suppression(config, len(dataset.classes))
 
     def suppress(confidence: jax.Array, displacement: jax.Array) -> jax.Array:

@@ -243,7 +243,7 @@ class LiveSpotter:
     ):
         self._settings = settings
         self._models = (confidence, displacement)
-        self._shift = settings.vote_reach
+        self._vote_reach = settings.vote_reach
         self._features: list[np.ndarray] = []  # frames from `_first` on
         self._first = self._count = 0
         classes = len(settings.floor)
@@ -312,7 +312,7 @@ class LiveSpotter:
         else:
             # A half that ended now would have its last chunk decide all from here on.
             certain = min(known, max(0, self._count - length + border))
-        scored = certain if ended else max(self._scored, certain - self._shift)
+        scored = certain if ended else max(self._scored, certain - self._vote_reach)
         scores = self._score(self._scored, scored, certain, ended)
         scores = np.where(scores >= self._settings.floor, scores, np.float32(NO_SPOT))
         waiting = np.concatenate([self._waiting, scores])
@@ -394,7 +394,7 @@ class LiveSpotter:
         drop = int(waits[0]) if len(waits) else len(self._waiting)
         self._waiting = self._waiting[drop:]
         self._start += drop
-        low = max(self._outputs_start, self._scored - self._shift)
+        low = max(self._outputs_start, self._scored - self._vote_reach)
         self._outputs = [one[low - self._outputs_start :] for one in self._outputs]
         self._outputs_start = low
         keep = max(self._first, self._count - self._settings.chunk_frames)

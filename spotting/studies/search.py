@@ -124,32 +124,31 @@ def _choose_suppression(setup: Setup, chosen: ConfigDict, rounds: list[Round]) -
     tune, now = config.tune, config.postprocessing
     predictions = _predict_chosen(setup)
     measured = f"{tune.measure} average-mAP"
-    votes = read_votes(config)
+    given = now.displacement_scale
     common = [windows.Candidate(now.window[0], now.decay[0])]
-    if tune.vote_spread and predictions[0].displacement is not None:
-        spreads = sorted({*tune.vote_spread, now.vote_spread})
-        tried_votes = [dataclasses.replace(votes, spread=each) for each in spreads]
-        means = np.array(
-            [_score(setup, predictions, common, each)[0].mean(axis=1) for each in tried_votes]
-        )
-        done = Round("suppression", "vote_spread", measured, spreads, config.seeds, means)
-        _finish(rounds, done, setup.workdir)
-        chosen.postprocessing.vote_spread = done.best
-        votes = dataclasses.replace(votes, spread=done.best)
-    if tune.displacement_scale and predictions[0].displacement is not None:
-        scales = sorted({*tune.displacement_scale, now.displacement_scale})
-        scaled = {each: _scale(predictions, each / now.displacement_scale) for each in scales}
-        means = np.array(
-            [_score(setup, scaled[each], common, votes)[0].mean(axis=1) for each in scales]
-        )
-        done = Round("suppression", "displacement_scale", measured, scales, config.seeds, means)
-        _finish(rounds, done, setup.workdir)
-        chosen.postprocessing.displacement_scale = done.best
-        predictions = scaled[done.best]
+
+    def score(
+        candidates: Sequence[windows.Candidate], vote_spread: float, displacement_scale: float
+    ) -> np.ndarray:
+        scaled = predictions
+        if displacement_scale != given:
+            scaled = _scale(predictions, displacement_scale / given)
+        votes = dataclasses.replace(read_votes(config), spread=vote_spread)
+        return _score(setup, scaled, candidates, votes)
+
+    best_votes = {name: now[name] for name in ("vote_spread", "displacement_scale")}
+    for name in best_votes if predictions[0].displacement is not None else ():
+        if tune[name]:
+            values = sorted({*tune[name], now[name]})
+            means = [score(common, **best_votes | {name: each})[0].mean(axis=1) for each in values]
+            done = Round("suppression", name, measured, values, config.seeds, np.array(means))
+            _finish(rounds, done, setup.workdir)
+            best_votes[name] = done.best
+    chosen.postprocessing.update(best_votes)
     values = sorted({*tune.window, *(now.window if len(now.window) == 1 else ())})
     decays = tuple(tune.decay) or tuple(now.decay[:1])
     tried = windows.list_candidates(now.nms, values, decays)
-    scores = _score(setup, predictions, tried, votes)
+    scores = score(tried, **best_votes)
     for decay in dict.fromkeys(candidate.decay for candidate in tried):
         part = [index for index, candidate in enumerate(tried) if candidate.decay == decay]
         name = f"window_{decay}" if len(tried) > len(values) else "window"
