@@ -175,6 +175,13 @@ def test_outputs_are_the_targets():
     assert np.flatnonzero(confidence[0][:, 1]).tolist() == [9, 10, 11, 12, 13]
     np.testing.assert_allclose(displacement[0][:9, 0], [3, 2, 1, 0, -1, -2, -3, -4, 0], atol=1e-6)
     assert predict_truth(offsets, OracleSettings(0.0, None, 16, 4)).displacement is None
+    shaped, half_way = predict_truth(
+        offsets,
+        OracleSettings(2.0, 4.0, 16, 4, 2, confidence_shape="gaussian", displacement_scale=0.5),
+    )
+    assert np.argmax(shaped[0][:, 1]) == 11
+    assert 0 < shaped[0][9, 1] < shaped[0][10, 1] < shaped[0][11, 1] == 1
+    np.testing.assert_allclose(half_way[0], np.asarray(displacement[0]) / 2, atol=1e-6)
 
 
 def test_a_training_has_the_ceiling_beside_its_scores(tiny_run, tiny_dataset):
@@ -185,3 +192,8 @@ def test_a_training_has_the_ceiling_beside_its_scores(tiny_run, tiny_dataset):
     settings = setup.read_oracle(config, 2.0)
     assert settings.confidence_radius == 6
     assert settings.displacement_radius == 12
+    assert (settings.confidence_shape, settings.displacement_scale) == ("box", 1.0)
+    config.anchors.confidence_shape = "gaussian"
+    config.postprocessing.displacement_scale = 0.5
+    settings = setup.read_oracle(config, 2.0)
+    assert (settings.confidence_shape, settings.displacement_scale) == ("gaussian", 0.5)

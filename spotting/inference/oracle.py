@@ -35,6 +35,8 @@ class OracleSettings:
       chunk_frames: T.
       border: dropped on each side of a chunk's output.
       chunks: in a segment, of `spot_half`.
+      confidence_shape: of the confidence targets, of `anchors.shape_targets`.
+      displacement_scale: how far displacements are followed, 1 all the way.
     """
 
     confidence_radius: float
@@ -42,6 +44,8 @@ class OracleSettings:
     chunk_frames: int
     border: int
     chunks: int = 32
+    confidence_shape: str = "box"
+    displacement_scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -51,14 +55,17 @@ class PerfectModel:
     kind: str
     radius: float
     num_classes: int
+    shape: str = "box"
 
     def apply(self, params: Any, x: Array, method: str) -> Array:
         """What the network's method of that name gives: of the offsets, what training asks for."""
         if method == "reduce":
             return x
         one = np.ones(self.num_classes, np.float32)
-        encode = encode_confidence if self.kind == "confidence" else encode_displacement
-        return encode(jnp.rint(x), self.radius, ClassWeights(one, one)).targets
+        offsets, weights = jnp.rint(x), ClassWeights(one, one)
+        if self.kind == "confidence":
+            return encode_confidence(offsets, self.radius, weights, self.shape).targets
+        return encode_displacement(offsets, self.radius, weights).targets
 
 
 def predict_truth(offsets: Sequence[Offsets], settings: OracleSettings) -> Outputs:
@@ -70,7 +77,7 @@ def predict_truth(offsets: Sequence[Offsets], settings: OracleSettings) -> Outpu
     """
 
     def predict(kind: str, radius: float) -> list[np.ndarray]:
-        model: Any = PerfectModel(kind, radius, offsets[0].shape[1])
+        model: Any = PerfectModel(kind, radius, offsets[0].shape[1], settings.confidence_shape)
         return [
             spot_half(
                 model,
@@ -87,4 +94,5 @@ def predict_truth(offsets: Sequence[Offsets], settings: OracleSettings) -> Outpu
     radius = settings.displacement_radius
     if radius is None:
         return Outputs(confidence, None)
-    return Outputs(confidence, [radius * half for half in predict("displacement", radius)])
+    unit = radius * settings.displacement_scale
+    return Outputs(confidence, [unit * half for half in predict("displacement", radius)])

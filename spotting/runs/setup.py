@@ -294,6 +294,8 @@ def read_oracle(config: ConfigDict, frame_rate: float) -> OracleSettings:
         frames,
         border,
         inference.segment_chunks,
+        config.anchors.confidence_shape,
+        config.postprocessing.displacement_scale,
     )
 
 
