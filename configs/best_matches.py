@@ -17,5 +17,5 @@ from configs import best_study, matches
 
 def get_config() -> ConfigDict:
     config = matches.get_config()
-    config.training.epochs = 80
+    config.training.epochs = 160
     return best_study.improve(config)

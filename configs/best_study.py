@@ -12,8 +12,7 @@
     :near            displacement targets of 3 s instead of 6 s
     :average         validated, saved and used are moving averages of the weights
     :augmented       features of the confidence model change by chance, anew in each step
-    :kept            `KEPT`, added votes and soft suppression: configs/best_matches.py at twice its
-                     epochs
+    :kept            `KEPT`, added votes, soft suppression and fewer chunks: best_matches.py
 
 Without an argument it is the study of all of them, three trainings each; with one it is that row
 alone. What needs no training, votes and suppression, is tuned on the base's own predictions:
@@ -82,6 +81,12 @@ VOTE_SPREAD, DISPLACEMENT_SCALE = 0.75, 0.5
 WINDOW, DECAY = (12.0,), ("linear",)
 """Their soft suppression, likewise."""
 
+LEAST_SCORE = 1e-3
+"""What it drops: half of all spots, which no measure misses."""
+
+BORDER = 45.0
+"""Seconds of a chunk's output dropped on either side: half of the chunks of the paper's 50 s."""
+
 
 def improve(config: ConfigDict) -> ConfigDict:
     """Puts what was kept into a config of the full method, which is then no row of the paper's."""
@@ -89,11 +94,13 @@ def improve(config: ConfigDict) -> ConfigDict:
         IDEAS[name](config)
     config.postprocessing.update(
         nms="soft",
+        soft_threshold=LEAST_SCORE,
         window=WINDOW,
         decay=DECAY,
         displacement_scale=DISPLACEMENT_SCALE,
         vote_spread=VOTE_SPREAD,
     )
+    config.inference.border = BORDER
     config.paper_row = ""
     return config
 

@@ -294,8 +294,8 @@ def test_the_best_configs_change_what_was_kept_alone(module):
     usual = runs_config.flatten(base.get_config().to_dict())
     kept = {"anchors.confidence_shape", "anchors.displacement_radius", "training.average_decay"}
     kept |= set() if module is best_combination else {"data.event_time"}
-    kept |= {f"postprocessing.{name}" for name in ("nms", "window")}
-    kept |= {"postprocessing.displacement_scale", "postprocessing.vote_spread"}
+    names = ("nms", "window", "soft_threshold", "displacement_scale", "vote_spread")
+    kept |= {f"postprocessing.{name}" for name in names} | {"inference.border"}
     kept |= {name for name in usual if name.startswith("confidence.augmentation.")}
     found = {name for name, value in changed if usual[name] != value}
     assert found - {"training.epochs", "paper_row"} == kept

@@ -124,7 +124,7 @@ def name_below(root: Path, folder: Path) -> str:
 
 def is_text(value: str) -> bool:
     """Whether a string can be written: it holds no halves of surrogate pairs."""
-    return not any("\ud800" <= character <= "\udfff" for character in value)
+    return value.isascii() or not any("\ud800" <= each <= "\udfff" for each in value)
 
 
 def is_below(name: str) -> bool:

@@ -59,6 +59,8 @@ def printable(text: str) -> str:
     Newlines, tabs, other control characters, marks of text direction and lone surrogates become
     escapes such as \\n or \\x1b.
     """
+    if text.isprintable():  # As nearly all names are, which needs no look at each character.
+        return text
     return "".join(
         character.encode("unicode_escape").decode() if _steers(character) else character
         for character in text
