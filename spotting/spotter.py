@@ -16,7 +16,7 @@ from spotting.base.files import read_object
 from spotting.data import transforms
 from spotting.data.annotations import make_predictions
 from spotting.data.checks import find_nonfinite
-from spotting.inference.chunks import spot_half
+from spotting.inference.chunks import shared_chunks, spot_half
 from spotting.inference.live import LiveSpot, LiveSpotter
 from spotting.inference.nms import NO_SPOT
 from spotting.inference.postprocessing import Suppression, score_map
@@ -304,10 +304,8 @@ class Spotter:
             spot = system.spot(read_values(self._run.config), model.network, rate)
             return spot(model.params, features)
         border = timing.border_frames(setting.border, setting.min_kept, rate, chunk_frames)
-        # Not balanced by the half's length: one program is to serve them all.
-        return spot_half(
-            model.network, model.params, features, chunk_frames, border, setting.segment_chunks
-        )
+        chunks = shared_chunks(len(features), chunk_frames, border, setting.segment_chunks)
+        return spot_half(model.network, model.params, features, chunk_frames, border, chunks)
 
     def checked(self, features: ArrayLike) -> np.ndarray:
         """[N, P] float features as the models take them; InputError if they are none."""

@@ -30,6 +30,17 @@ def test_every_frame_is_decided_once_by_a_chunk_that_sees_it(num_frames, chunk, 
         assert inside < chunk - border or index == len(rows) - 1
 
 
+@given(st.integers(1, 4000), st.integers(2, 60), st.integers(0, 29), st.integers(1, 40))
+def test_few_programs_serve_all_halves_and_short_ones_no_more_than_twice_their_chunks(
+    num_frames, chunk, border, most
+):
+    assume(2 * border < chunk)
+    rows = len(inference.stitching(num_frames, chunk, border))
+    count = inference.shared_chunks(num_frames, chunk, border, most)
+    assert count in {8, 16, 32, most}
+    assert count == most or rows <= count < max(2 * rows, 9)
+
+
 @given(st.integers(1, 400), st.integers(2, 60), st.integers(0, 29), st.integers(1, 9))
 def test_segments_decide_every_frame_as_the_chunks_do(num_frames, chunk, border, chunks):
     assume(2 * border < chunk)

@@ -104,6 +104,15 @@ def balanced_chunks(num_frames: int, chunk_frames: int, border: int, most: int) 
     return -(-rows // -(-rows // most))
 
 
+def shared_chunks(num_frames: int, chunk_frames: int, border: int, most: int) -> int:
+    """Chunks per segment where few programs are to serve halves of any length.
+
+    A half that one segment covers gets a power of two, from 8 on; all others get `most`.
+    """
+    rows = len(stitching(num_frames, chunk_frames, border))
+    return min(most, max(8, 1 << (rows - 1).bit_length()))
+
+
 @functools.partial(jax.jit, static_argnames=("model", "chunk_frames"))
 def spot_segments(
     model: Network,

@@ -12,6 +12,7 @@ least 0; -1 marks a frame that holds no spot.
 
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -105,7 +106,6 @@ def soft_nms(scores: Array, radius: float, threshold: float = 1e-5, decay: str =
     # A table, because the compiler would turn a division by the radius into a product with its
     # rounded inverse: one more way to break ties differently.
     factors = jnp.asarray(np.append(soft_factors(radius, decay), 1.0), scores.dtype)
-    axis = scores.ndim - 1
 
     def some_remain(state: tuple[Array, Array]) -> Array:
         return jnp.any(state[0] >= threshold)
@@ -116,9 +116,9 @@ def soft_nms(scores: Array, radius: float, threshold: float = 1e-5, decay: str =
         # products round differently in another order, which decides what were ties.
         peak = _is_peak(remaining, 2 * reach) & (remaining >= threshold)
         kept = jnp.where(peak, remaining, kept)
-        behind = frame - jax.lax.cummax(jnp.where(peak, frame, -far), axis)
-        ahead = jax.lax.cummin(jnp.where(peak, frame, 2 * far), axis, reverse=True) - frame
-        decay = factors[jnp.minimum(jnp.minimum(behind, ahead), reach + 1)]
+        # No frame is in reach of two peaks, so that the last one in its reach is the only one.
+        near = _sliding_max(jnp.where(peak, frame, -far), 2 * reach + 1, before=reach)
+        decay = factors[jnp.minimum(jnp.abs(frame - near), reach + 1)]
         decay = jnp.where(remaining >= 0, decay, 1)
         return jnp.where(peak, NO_SPOT, remaining * decay), kept
 
@@ -147,7 +147,10 @@ def _sliding_max(values: Array, width: int, before: int, extra: int = 0) -> Arra
 
     Returns [..., N + extra] whose element t covers frames t - before to t - before + width - 1.
     """
-    lowest = False if values.dtype == bool else -jnp.inf
+    lowest: Any = False
+    if values.dtype != bool:
+        is_float = jnp.issubdtype(values.dtype, jnp.floating)
+        lowest = -jnp.inf if is_float else jnp.iinfo(values.dtype).min
     after = width - 1 - before + extra
     pad = [(0, 0)] * (values.ndim - 1) + [(before, max(after, 0))]
     maxima = jnp.pad(values, pad, constant_values=lowest)
