@@ -5,8 +5,8 @@
 Data: SoccerNet-v2 with 1_baidu_soccer_embeddings.npy and 2_baidu_soccer_embeddings.npy.
 
 Its networks are those of the paper's row, and it is none of its rows. By the compiler's estimate a
-step moves an eighth more bytes, for changing wide features. What was measured, and what was not, is
-in BUILD_NOTES.md.
+step moves an eighth more bytes, for changing wide features; inference takes half of the chunks.
+What was measured, and what was not, is in BUILD_NOTES.md.
 """
 
 from ml_collections import ConfigDict
