@@ -18,4 +18,6 @@ def get_config() -> ConfigDict:
     config = best_study.improve(unet_combination.get_config())
     # At 1 frame per second events lie where the evaluator has them anyway; prepared data is shared.
     config.data.event_time = "gameTime"
+    # The evaluator has twice the frames.
+    config.postprocessing.vote_rate = 2.0
     return config

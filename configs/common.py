@@ -151,6 +151,9 @@ def get_config() -> ConfigDict:
     # The standard deviation of a vote, in seconds: votes are added up, not the greatest one taken,
     # and each is spread over the frames around its place. 0 takes the greatest, as the paper does.
     postprocessing.vote_spread = 0.0
+    # Frames per second at which votes are counted, 0 for the features'. Where theirs are few, what
+    # is predicted is interpolated first, and spots lie between frames.
+    postprocessing.vote_rate = 0.0
     postprocessing.displacement_window = 3.0  # hard, when choosing the displacement model
     postprocessing.soft_threshold = 1e-5
     postprocessing.f1_tolerance = 5.0  # seconds, at which thresholds.json is best

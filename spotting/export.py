@@ -244,7 +244,8 @@ def signature(run: "TrainedRun", exported: Any, spotter: "Spotter") -> dict[str,
 
     source, data, classes = run.source, run.dataset, list(run.dataset.classes)
     setting, suppression = run.config.inference, read_suppression(run.config, len(classes))
-    spread, full = suppression.votes.in_frames(data.frame_rate)
+    rate = suppression.votes.output_rate(data.frame_rate)
+    spread, full = suppression.votes.in_frames(rate)
     border = timing.border_frames(
         setting.border, setting.min_kept, data.frame_rate, run.chunk_frames
     )
@@ -302,8 +303,9 @@ def signature(run: "TrainedRun", exported: Any, spotter: "Spotter") -> dict[str,
             "soft_threshold": suppression.threshold,
             "decays": list(suppression.decays),
         },
-        # Frames; and what the frame of an event gets from perfect models.
-        "votes": {"spread": spread, "full": full},
+        # Frames a second at which votes are counted, frames of those; and what the frame of an
+        # event gets from perfect models.
+        "votes": {"frame_rate": rate, "spread": spread, "full": full},
         "thresholds": dict(spotter.thresholds) if spotter.thresholds else None,
     }
 

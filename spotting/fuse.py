@@ -186,6 +186,7 @@ def fuse(
         soft_threshold=suppression.threshold,
         decay=suppression.decays,
         vote_spread=suppression.votes.spread,
+        vote_rate=suppression.votes.rate,
         displacement_scale=scale * members[leader].config.postprocessing.displacement_scale,
     )
     # What an event's votes add up to follows from these.

@@ -161,6 +161,7 @@ class Spotter:
             unit = output_unit(self._run.config, "displacement", rate)
             displacement = unit * self._outputs(self._run.displacement, features)
         scores = score_map(confidence, displacement, rate, self._suppression)
+        rate = self._suppression.votes.output_rate(rate)
         scores = np.where(scores >= floor, scores, NO_SPOT)
         return [
             Spot(spot.position, spot.label, spot.confidence)

@@ -36,7 +36,7 @@ def other(tiny_dataset, tmp_path_factory):
     config.training.epochs = 1
     decays = ("linear", "gaussian", "quadratic")
     config.postprocessing.update(nms="soft", window=(2.0, 4.5, 3.0), decay=decays)
-    config.postprocessing.update(displacement_scale=0.5, vote_spread=0.6)
+    config.postprocessing.update(displacement_scale=0.5, vote_spread=0.6, vote_rate=8.0)
     workdir = tmp_path_factory.mktemp("other") / "run"
     experiment.run(config, workdir)
     return workdir
@@ -83,7 +83,7 @@ def test_signature(exported, tiny_run):
     assert signature["chunks"] == {"frames": T, "border": 6, "overlap": 12, "padding": 0.0}
     suppression = {"kind": "hard", "windows": [20.0], "soft_threshold": 1e-5, "decays": ["linear"]}
     assert signature["suppression"] == suppression
-    assert signature["votes"] == {"spread": 0, "full": 1}
+    assert signature["votes"] == {"frame_rate": 2, "spread": 0, "full": 1}
     assert signature["thresholds"] == json.loads((tiny_run / "thresholds.json").read_text())
     assert (exported / "spots.py").read_text() == Path(spots.__file__).read_text()
 

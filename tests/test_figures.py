@@ -82,7 +82,7 @@ def test_predictions_have_one_way_to_their_score(halves, predictions):
 
 def test_files_score_what_was_scored(halves, predictions, tmp_path):
     scored = figures.score_variants(halves, CLASSES, RATE, *predictions, HARD)
-    results.write_variants(tmp_path, halves, scored, CLASSES, RATE)
+    results.write_variants(tmp_path, halves, scored, CLASSES)
     events = {game: [] for game in ("a/b", "c")}
     for half in halves:
         events[half.game] += half.events

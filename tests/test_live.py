@@ -205,6 +205,11 @@ def test_a_stream_of_a_run_that_normalises(tiny_run, tmp_path):
     expected = spotter.spot(features)
     assert sorted(spot[:2] for spot in found) == sorted(spot[:2] for spot in expected)
 
+    config["postprocessing"]["vote_rate"] = 4.0
+    (copied_run / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="vote_rate is 4, and live spotting counts votes at"):
+        Spotter.load(copied_run).stream()
+
     config["data"] |= {"normalize": "none", "resample": 4.0}
     (copied_run / "config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match="joined or resampled features"):

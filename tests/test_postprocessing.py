@@ -4,6 +4,7 @@ import pytest
 from spotting.anchors import decode_sum
 from spotting.base.errors import InputError
 from spotting.inference.postprocessing import Suppression, Votes, score_map
+from spotting.scoring.figures import spot_split
 
 
 def _one_peak(frame, num_frames=300, num_classes=2):
@@ -63,6 +64,37 @@ def test_votes_that_are_added(displaced):
     assert Votes(radius=3.0).in_frames(2.0) == (0, 1)
 
 
+@pytest.mark.parametrize("spread", [0.0, 0.75])
+def test_votes_are_counted_between_frames(spread):
+    generator = np.random.default_rng(1)
+    confidence = generator.random((40, 2), np.float32)
+    displacement = generator.uniform(-3, 3, (40, 2)).astype(np.float32)
+
+    def by_hand(values):
+        between = (values + np.concatenate([values[1:], values[-1:]])) / 2
+        return np.stack([values, between], axis=1).reshape(80, 2)
+
+    how = Suppression("soft", (4.0,), votes=Votes(spread, rate=2.0))
+    scores = score_map(confidence, displacement, 1.0, how)
+    finer = by_hand(confidence), 2 * by_hand(displacement)
+    expected = score_map(*finer, 2.0, Suppression("soft", (4.0,), votes=Votes(spread)))
+    assert scores.shape == (80, 2)
+    np.testing.assert_allclose(scores, expected, rtol=1e-5)
+    still = score_map(by_hand(confidence), None, 2.0, Suppression("soft", (4.0,)))
+    without = Suppression("soft", (4.0,), votes=Votes(rate=2.0))
+    np.testing.assert_allclose(score_map(confidence, None, 1.0, without), still, rtol=1e-5)
+
+
+def test_a_peak_between_two_frames_is_found_there():
+    """Two anchors at either side of an event that each displace their vote by half a frame."""
+    confidence, displacement = np.zeros((2, 30, 1), np.float32)
+    confidence[10:12, 0], displacement[10:12, 0] = 0.9, (0.5, -0.5)
+    how = Suppression(votes=Votes(0.5, rate=2.0))
+    spotted = spot_split([confidence], [displacement], 1.0, how)
+    assert spotted.frame_rate == 2
+    assert spotted.spots.frame[np.argmax(spotted.spots.score)] == 21  # 10.5 s
+
+
 def test_unfit_settings():
     with pytest.raises(InputError, match="'hard', 'half_open' or 'soft'"):
         Suppression("medium")
@@ -70,6 +102,8 @@ def test_unfit_settings():
         Suppression("hard", (0.0,))
     with pytest.raises(InputError, match="spread is -1 s; it must be between 0 and 60"):
         Votes(-1.0)
+    with pytest.raises(InputError, match="vote_rate is 1, less than the 2 frames per second"):
+        score_map(_one_peak(1), None, 2.0, Suppression(votes=Votes(rate=1.0)))
     with pytest.raises(InputError, match="3 values for 2 classes"):
         score_map(_one_peak(1), None, 2.0, Suppression("hard", (1.0, 2.0, 3.0)))
     with pytest.raises(InputError, match="decay is cubic; each is one of linear"):

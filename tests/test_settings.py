@@ -96,6 +96,8 @@ def test_unknown_ablation():
         ("tune.pseudo_events", -1.0, "0 or more"),
         ("postprocessing.vote_spread", -1.0, "0 or more"),
         ("postprocessing.vote_spread", 61.0, "60 or less"),
+        ("postprocessing.vote_rate", -1.0, "0 or more"),
+        ("postprocessing.vote_rate", 1e9, "1000 or less"),
         ("tune.vote_spread", (0.5, -1.0), "0 or more"),
         ("tune.vote_spread", (61.0,), "60 or less"),
         ("data.resample", 1e9, "1000 or less"),
@@ -110,9 +112,10 @@ def test_values_out_of_range_are_named(field, value, message):
         runs_config.check_config(config)
 
 
-def test_a_system_without_votes_cannot_add_them_up():
+@pytest.mark.parametrize("field", ["vote_spread", "vote_rate"])
+def test_a_system_without_votes_cannot_count_them(field):
     config = calf_matches.get_config()
-    config.postprocessing.vote_spread = 1.0
+    config.postprocessing[field] = 2.0
     with pytest.raises(InputError, match="must be 0 for a system without votes"):
         runs_config.check_config(config)
 
@@ -296,6 +299,7 @@ def test_the_best_configs_change_what_was_kept_alone(module):
     kept |= set() if module is best_combination else {"data.event_time"}
     names = ("nms", "window", "soft_threshold", "displacement_scale", "vote_spread")
     kept |= {f"postprocessing.{name}" for name in names} | {"inference.border"}
+    kept |= {"postprocessing.vote_rate"} if module is best_combination else set()
     kept |= {name for name in usual if name.startswith("confidence.augmentation.")}
     found = {name for name, value in changed if usual[name] != value}
     assert found - {"training.epochs", "paper_row"} == kept

@@ -153,6 +153,18 @@ def test_displacements_are_scaled_wherever_they_are_used(spotter, copied_run):
     assert {spot[:2] for spot in streamed} == {spot[:2] for spot in found}
 
 
+def test_votes_of_a_finer_rate_give_times_between_frames(spotter, copied_run):
+    config = json.loads((copied_run / "config.json").read_text())
+    config["postprocessing"] |= {"vote_spread": 0.5, "vote_rate": 8.0}
+    (copied_run / "config.json").write_text(json.dumps(config))
+    found = Spotter.load(copied_run).spot(_features(150))
+    times = np.array([spot.seconds for spot in found])
+    assert spotter.frame_rate == 2
+    assert (8 * times % 1 == 0).all()
+    assert (2 * times % 1 != 0).any()
+    assert times.max() < 150 / 2
+
+
 def test_feature_transforms_of_the_config(spotter, copied_run, tiny_dataset, tmp_path):
     """The networks are the same at any rate, so a run may be given transforms afterwards."""
 

@@ -300,10 +300,10 @@ def _lower_suppression(
     config: ConfigDict, dataset: Dataset, target: Target
 ) -> tuple[jax.stages.Lowered, int, float]:
     """Votes and suppression of a half."""
-    rate = dataset.frame_rate
+    suppression = read_suppression(config, len(dataset.classes))
+    rate = suppression.votes.output_rate(dataset.frame_rate)
     frames = timing.whole_frames(HALF_SECONDS, rate)
     reach = math.ceil(timing.frames(config.anchors.displacement_radius, rate))
-    suppression = read_suppression(config, len(dataset.classes))
 
     def suppress(confidence: jax.Array, displacement: jax.Array) -> jax.Array:
         votes = suppression.votes.in_frames(rate)

@@ -17,6 +17,7 @@ import numpy as np
 from spotting import timing
 from spotting.anchors import count_votes, decode, decode_sum
 from spotting.base.errors import InputError
+from spotting.data.transforms import resample
 from spotting.inference.nms import DECAYS, NO_SPOT, hard_nms, soft_nms
 from spotting.notation import Array
 
@@ -36,17 +37,33 @@ class Votes:
         greatest vote, as the paper does.
       radius: of the confidence targets, in seconds, and `shape` theirs: what an event gets from
         perfect models follows from them.
+      rate: frames per second at which votes are counted, to which predictions are interpolated; 0
+        for that of the predictions.
     """
 
     spread: float = 0.0
     radius: float = 3.0
     shape: str = "box"
+    rate: float = 0.0
 
     def __post_init__(self):
         if not 0 <= self.spread <= MOST_SPREAD:
             raise InputError(
                 f"the votes' spread is {self.spread:g} s; it must be between 0 and {MOST_SPREAD:g}"
             )
+
+    def output_rate(self, frame_rate: float) -> float:
+        """Frames per second of the scores of predictions at `frame_rate`.
+
+        Raises:
+          InputError: they would have fewer frames.
+        """
+        if 0 < self.rate < frame_rate:
+            raise InputError(
+                f"postprocessing.vote_rate is {self.rate:g}, less than the {frame_rate:g} frames "
+                "per second of the features; it is 0 or more than them"
+            )
+        return self.rate or frame_rate
 
     def in_frames(self, frame_rate: float) -> tuple[float, float]:
         """Spread in frames, and what the frame of an event gets from perfect models."""
@@ -111,8 +128,13 @@ def score_map(
       suppression: which NMS.
 
     Returns:
-      float32 [N, K], the score of each spot, -1 elsewhere.
+      float32 [N', K], the score of each spot, -1 elsewhere; N' frames at `Votes.output_rate`, N
+      unless votes have a rate of their own.
     """
+    rate = suppression.votes.output_rate(frame_rate)
+    confidence = resample(confidence, frame_rate, rate)
+    if displacement is not None:
+        displacement = (rate / frame_rate) * resample(displacement, frame_rate, rate)
     num_frames, num_classes = confidence.shape
     for name, values in (("window", suppression.windows), ("decay", suppression.decays)):
         if len(values) not in (1, num_classes):
@@ -130,9 +152,9 @@ def score_map(
             out[:, :num_frames] = values.T
         return out
 
-    spread, full = suppression.votes.in_frames(frame_rate)
+    spread, full = suppression.votes.in_frames(rate)
     scores = vote(pad(confidence), pad(displacement), num_frames, max_shift, spread, full)
-    scores = suppress(scores, frame_rate, suppression)
+    scores = suppress(scores, rate, suppression)
     return np.asarray(scores)[:, :num_frames].T
 
 

@@ -73,8 +73,11 @@ def spot_half(
         )
     features = resample(features, signature["features"]["frame_rate"], rate)
     confidence, displacement = predict_half(features, run_model, signature, batch_size)
-    shift = displacement * np.float32(rate)
     counted = signature.get("votes", {"spread": 0.0})
+    finer = counted.get("frame_rate", rate)
+    confidence, displacement = (resample(each, rate, finer) for each in (confidence, displacement))
+    rate = finer
+    shift = displacement * np.float32(rate)
     if counted["spread"]:
         votes = add_votes(confidence, shift, counted["spread"], counted["full"])
     else:

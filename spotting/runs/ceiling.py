@@ -64,8 +64,8 @@ def write_oracle(
     offsets, _ = compute_offsets(halves, classes, rate, config.data.event_time)
     suppression = read_suppression(config, len(classes))
     outputs = predict_truth(offsets, read_oracle(config, rate))
-    maps = spot_split(*outputs, rate, suppression).score_maps
-    write_split(folder, halves, maps, classes, rate)
+    spotted = spot_split(*outputs, rate, suppression)
+    write_split(folder, halves, spotted.score_maps, classes, spotted.frame_rate)
     windows = ", ".join(f"{each:g}" for each in suppression.windows)
     settings = f"{rate:g} frames per second, {suppression.kind} NMS of {windows} s"
     problems = find_problems(dataset, "labelled", halves, labels=False).warnings()

@@ -53,6 +53,7 @@ _NOT_NEGATIVE = (
     "devices.count",
     "postprocessing.soft_threshold",
     "postprocessing.vote_spread",
+    "postprocessing.vote_rate",
     "tune.pseudo_events",
     "seeds_at_once",
 )
@@ -117,6 +118,7 @@ _LATER_FIELDS = {
     "postprocessing.decay": ["linear"],
     "postprocessing.displacement_scale": 1.0,
     "postprocessing.vote_spread": 0.0,
+    "postprocessing.vote_rate": 0.0,
     "tune.vote_spread": [],
     "tune.displacement_scale": [],
     "tune.decay": [],
@@ -195,8 +197,11 @@ def check_config(config: ConfigDict) -> None:
     parse_profile(config.logging.profile)
     training = config.training
     own = config.system == "anchors"
-    adds = config.postprocessing.vote_spread > 0
-    _require(config, "postprocessing.vote_spread", own or not adds, "0 for a system without votes")
+    for name in ("postprocessing.vote_spread", "postprocessing.vote_rate"):
+        is_off = get_field(config, name) == 0
+        _require(config, name, own or is_off, "0 for a system without votes")
+    rate = config.postprocessing.vote_rate
+    _require(config, "postprocessing.vote_rate", rate <= _MOST_FRAMES, "1000 or less")
     _require(config, "training.select", not own or training.select != "loss", "best or last")
     cuts = training.batch_size % config.data.stream_parts == 0
     _require(config, "data.stream_parts", cuts, "a divisor of training.batch_size")

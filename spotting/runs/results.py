@@ -26,7 +26,6 @@ def write_variants(
     halves: Sequence[Half],
     scored: SplitScores,
     classes: Sequence[str],
-    frame_rate: float,
 ) -> None:
     """Writes the spots of a split with displacement and without, each into its folder.
 
@@ -35,14 +34,14 @@ def write_variants(
       halves: of the split.
       scored: of `score_variants`.
       classes: names of the K classes.
-      frame_rate: of the score maps.
     """
     for name, spotted in (
         (layout.RESULTS, scored.spotted),
         (layout.RESULTS_WITHOUT_DISPLACEMENT, scored.without_displacement),
     ):
         if spotted is not None:
-            write_split(folder / name, halves, spotted.score_maps, classes, frame_rate)
+            maps, rate = spotted.score_maps, spotted.frame_rate
+            write_split(folder / name, halves, maps, classes, rate)
 
 
 def write_split(
@@ -96,7 +95,7 @@ def score_split(
     scored = score_variants(
         halves, classes, frame_rate, confidence, displacement, suppression, oracle
     )
-    write_variants(folder, halves, scored, classes, frame_rate)
+    write_variants(folder, halves, scored, classes)
     return scored.scores, scored.spotted.spots
 
 

@@ -144,6 +144,7 @@ def make_setup(config: ConfigDict, workdir: Path) -> Setup:
     # Before the folder's own config: where both are wrong, the data is what was mistyped.
     matches = read_matches(config, workdir)
     check_window(config, len(matches.classes))
+    read_votes(config).output_rate(matches.dataset.frame_rate)
     frames = chunk_frames(config, matches.dataset.frame_rate)
     for seed, folder in locate_seeds(workdir, config.seeds).items():
         check_workdir(one_seed(config, seed), folder)
@@ -373,6 +374,7 @@ def read_suppression(config: ConfigDict, num_classes: int) -> Suppression:
 def read_votes(config: ConfigDict) -> Votes:
     """What becomes of the votes of a config's models."""
     anchors = config.anchors
+    values = config.postprocessing
     return Votes(
-        config.postprocessing.vote_spread, anchors.confidence_radius, anchors.confidence_shape
+        values.vote_spread, anchors.confidence_radius, anchors.confidence_shape, values.vote_rate
     )

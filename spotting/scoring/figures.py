@@ -24,10 +24,12 @@ class Spotted(NamedTuple):
 
     Attributes:
       score_maps: float32 [N, K] of each half, the score of each spot, -1 elsewhere.
+      frame_rate: of the score maps.
       spots: the same as a table.
     """
 
     score_maps: list[np.ndarray]
+    frame_rate: float
     spots: Spots
 
 
@@ -69,7 +71,8 @@ def spot_split(
     shifts = [None] * len(confidence) if displacement is None else displacement
     pairs = zip(confidence, shifts, strict=True)
     maps = [score_map(scores, shift, frame_rate, suppression) for scores, shift in pairs]
-    return Spotted(maps, metrics.spots_from_score_maps(maps, frame_rate))
+    rate = suppression.votes.output_rate(frame_rate)
+    return Spotted(maps, rate, metrics.spots_from_score_maps(maps, rate))
 
 
 def score_predictions(
