@@ -82,7 +82,7 @@ WINDOW, DECAY = (12.0,), ("linear",)
 """Their soft suppression, likewise."""
 
 LEAST_SCORE = 1e-3
-"""What it drops: half of all spots, which no measure misses."""
+"""What it drops: half of all spots, which neither average-mAP misses."""
 
 BORDER = 45.0
 """Seconds of a chunk's output dropped on either side: half of the chunks of the paper's 50 s."""

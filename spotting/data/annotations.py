@@ -152,7 +152,7 @@ def make_predictions(
 def write_results(path: str | os.PathLike, game: str, predictions: Iterable[Prediction]) -> None:
     """Writes one game's `results_spotting.json` to `path`, atomically, in the given order.
 
-    Each prediction has a line: json's own indentation takes four times as long and twice the space.
+    Each prediction has a line: json's own indentation takes twice as long.
     """
     entries = []
     for half, label, seconds, confidence in predictions:

@@ -64,7 +64,7 @@ def make_live_spotter(
         least,
     )
     # A program for another number of chunks rounds otherwise: where spots are to be those of a
-    # whole half, its program runs, with one chunk of interest.
+    # whole half, the program of a long one runs, with one chunk of interest.
     chunks = inference.segment_chunks if settings.is_exact else 1
     confidence = _make_chunk_model(run.confidence, settings, chunks)
     displacement = None
