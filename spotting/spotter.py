@@ -378,7 +378,7 @@ class Stream:
         return self._name(self._live.finish())
 
     def _name(self, spots: list[LiveSpot]) -> list[Spot]:
-        rate, classes = self._spotter.frame_rate, self._spotter.classes
+        rate, classes = self._live.spot_rate, self._spotter.classes
         return [
             Spot(float(timing.position_ms(frame, rate)) / 1000, classes[label], confidence)
             for frame, label, confidence in spots

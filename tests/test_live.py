@@ -25,11 +25,15 @@ SUPPRESSIONS = [
     Suppression("soft", (2.5, 4.0, 2.5), 1e-3, ("quadratic", "linear", "gaussian")),
     Suppression("hard", (6.0,), votes=Votes(0.9, 1.5, "gaussian")),
     Suppression("soft", (2.5,), 1e-3, votes=Votes(0.3, 1.5)),
+    Suppression("hard", (6.0,), votes=Votes(rate=4.0)),
+    Suppression("soft", (2.5,), 1e-3, votes=Votes(0.9, 1.5, "gaussian", 4.0)),
+    Suppression("soft", (2.5,), 1e-3, votes=Votes(0.3, 1.5, rate=5.0)),
 ]
 
 
 def name(suppression):
-    return f"{suppression.kind}{len(suppression.windows)}votes{suppression.votes.spread:g}"
+    votes = suppression.votes
+    return f"{suppression.kind}{len(suppression.windows)}votes{votes.spread:g}at{votes.rate:g}"
 
 
 def check_equal(found, expected, suppression):
@@ -101,7 +105,7 @@ def test_offline_is_stream(suppression, count):
     expected = offline(features, suppression)
     for size in (1, 4, count):
         found, _ = stream(make(suppression)[0], features, size)
-        check_equal(as_map(found, count), expected, suppression)
+        check_equal(as_map(found, len(expected)), expected, suppression)
 
 
 def test_offline_is_stream_without_displacement_and_above_a_threshold():
@@ -113,7 +117,7 @@ def test_offline_is_stream_without_displacement_and_above_a_threshold():
         expected = offline(features, suppression)
         expected = np.where(expected >= 0.7, expected, NO_SPOT)
         found, _ = stream(make(suppression, floor=0.7)[0], features, 5)
-        check_equal(as_map(found, 200), expected, suppression)
+        check_equal(as_map(found, len(expected)), expected, suppression)
 
 
 @pytest.mark.parametrize("suppression", SUPPRESSIONS, ids=name)
@@ -124,15 +128,32 @@ def test_a_spot_is_given_within_the_delay(suppression, delay):
     assert not settings.is_exact
     found, when = stream(spotter, features, 1)
     assert found
-    assert max(now - spot.frame for spot, now in zip(found, when, strict=True)) <= delay
+    rate = settings.vote_rate
+    waits = [now - 2.0 * spot.frame / rate for spot, now in zip(found, when, strict=True)]
+    assert max(waits) <= delay
     again, _ = stream(make(suppression, delay)[0], features, 11)
     assert sorted(again) == sorted(found)
-    as_map(found, 150)  # none twice
+    as_map(found, round(75 * rate))  # none twice
     if suppression.kind == "hard":
         for label, (window, _) in enumerate(settings.windows):
             frames = sorted(spot.frame for spot in found if spot.label == label)
-            radius = timing.hard_nms_radius(window, 2.0)
+            radius = timing.hard_nms_radius(window, rate)
             assert min(np.diff(frames), default=radius + 1) > radius
+
+
+@pytest.mark.parametrize("suppression", SUPPRESSIONS, ids=name)
+def test_an_exact_spot_comes_within_the_exact_delay(suppression):
+    """Without chains: events lie farther apart than anything reaches."""
+    settings = make(suppression, floor=0.2)[1]
+    features = np.zeros((400, CLASSES), np.float32)
+    events = np.arange(3, 400, 43)
+    features[events] = 1
+    shift = np.full((T, CLASSES), 0.3, np.float32)
+    spotter = LiveSpotter(settings, np.asarray, lambda chunk: shift)
+    found, when = stream(spotter, features, 1)
+    waits = [now - 2.0 * s.frame / settings.vote_rate for s, now in zip(found, when, strict=True)]
+    assert len(found) >= CLASSES * len(events)
+    assert max(waits) <= settings.exact_delay
 
 
 def test_memory_is_bounded():
@@ -190,6 +211,24 @@ def test_the_spotters_stream(tiny_run):
 
 
 @pytest.mark.slow
+def test_a_stream_between_frames(tiny_run, tmp_path):
+    copied_run = shutil.copytree(tiny_run, tmp_path / "run")
+    config = json.loads((copied_run / "config.json").read_text())
+    config["postprocessing"] |= {"vote_rate": 4.0, "vote_spread": 0.75}
+    (copied_run / "config.json").write_text(json.dumps(config))
+    spotter = Spotter.load(copied_run)
+    features = np.random.default_rng(5).normal(size=(171, 16)).astype(np.float32)
+    expected = {spot[:2]: spot.confidence for spot in spotter.spot(features, 0.1)}
+    assert any(seconds % 0.5 for seconds, _ in expected)
+    opened = spotter.stream(threshold=0.1)
+    spots = opened.push(features[:100]) + opened.push(features[100:]) + opened.finish()
+    found = {spot[:2]: spot.confidence for spot in spots}
+    assert found.keys() == expected.keys()
+    assert len(spots) == len(found)
+    np.testing.assert_allclose([found[key] for key in expected], [*expected.values()], atol=1e-5)
+
+
+@pytest.mark.slow
 def test_a_stream_of_a_run_that_normalises(tiny_run, tmp_path):
     copied_run = shutil.copytree(tiny_run, tmp_path / "run")
     config = json.loads((copied_run / "config.json").read_text())
@@ -204,11 +243,6 @@ def test_a_stream_of_a_run_that_normalises(tiny_run, tmp_path):
     found = [spot for row in features for spot in opened.push(row[None])] + opened.finish()
     expected = spotter.spot(features)
     assert sorted(spot[:2] for spot in found) == sorted(spot[:2] for spot in expected)
-
-    config["postprocessing"]["vote_rate"] = 4.0
-    (copied_run / "config.json").write_text(json.dumps(config))
-    with pytest.raises(InputError, match="vote_rate is 4, and live spotting counts votes at"):
-        Spotter.load(copied_run).stream()
 
     config["data"] |= {"normalize": "none", "resample": 4.0}
     (copied_run / "config.json").write_text(json.dumps(config))

@@ -144,7 +144,20 @@ def resample(features: np.ndarray, from_rate: float, to_rate: float) -> np.ndarr
     if from_rate == to_rate:
         return features
     num_frames = count_resampled_frames(len(features), from_rate, to_rate)
-    position = np.minimum(np.arange(num_frames) * (from_rate / to_rate), len(features) - 1)
+    return interpolate(features, np.arange(num_frames) * (from_rate / to_rate))
+
+
+def interpolate(features: np.ndarray, position: np.ndarray) -> np.ndarray:
+    """Features between frames, linearly.
+
+    Args:
+      features: [N, P].
+      position: [M], in frames, from 0 on; beyond the last frame it is that frame.
+
+    Returns:
+      float32 [M, P].
+    """
+    position = np.minimum(position, len(features) - 1)
     before = np.floor(position).astype(np.int64)
     after = np.minimum(before + 1, len(features) - 1)
     share = (position - before).astype(np.float32)[:, None]

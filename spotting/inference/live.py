@@ -9,6 +9,9 @@ With a shorter `delay` it runs a chunk that ends with the newest frame every `st
 the outputs that it gives for what is not decided yet, suppresses as if the half ended there, and
 decides what would be older than the delay at the next step. What it has decided stays decided.
 
+Where votes are counted at a rate of their own (`Votes.rate`), scores and spots have its frames, of
+which `LiveSettings.finer` come for each frame of the features.
+
 Only scores that wait for a greater one are kept, next to T frames of features. In a chain of ever
 greater scores within the suppression's reach of each other, each waits for the next: such a climb
 ends soon, since what waits must be followed by something greater within the reach.
@@ -24,6 +27,7 @@ import numpy as np
 
 from spotting import timing
 from spotting.anchors import VOTE_REACH, decode_sum
+from spotting.data.transforms import count_resampled_frames, interpolate
 from spotting.inference.nms import NO_SPOT, soft_factors
 from spotting.inference.postprocessing import Suppression
 
@@ -34,7 +38,7 @@ ChunkModel = Callable[[np.ndarray], np.ndarray]
 
 
 class LiveSpot(NamedTuple):
-    """A spot: frame, class, and confidence."""
+    """A spot: frame at `LiveSettings.vote_rate`, class, and confidence."""
 
     frame: int
     label: int
@@ -66,17 +70,32 @@ class LiveSettings:
     step: int = 4
 
     @property
+    def vote_rate(self) -> float:
+        """Frames per second of scores and spots."""
+        return self.suppression.votes.output_rate(self.frame_rate)
+
+    @property
+    def finer(self) -> float:
+        """Frames of scores for each frame of features."""
+        return self.vote_rate / self.frame_rate
+
+    @property
+    def furthest(self) -> float:
+        """Frames of scores by which an output of 1, the greatest, displaces."""
+        return self.finer * self.displacement_unit
+
+    @property
     def reach(self) -> int:
-        """Frames within which one score may have a say in what becomes of another."""
-        return max(_Window(self.suppression, *w, self.frame_rate).look for w in self.windows)
+        """Scores within which one may have a say in what becomes of another."""
+        return max(_Window(self.suppression, *w, self.vote_rate).look for w in self.windows)
 
     @property
     def vote_reach(self) -> int:
-        """Frames within which an anchor votes."""
-        spread, _ = self.suppression.votes.in_frames(self.frame_rate)
+        """Scores within which an anchor votes."""
+        spread, _ = self.suppression.votes.in_frames(self.vote_rate)
         if spread:
-            return math.ceil(self.displacement_unit) + math.floor(VOTE_REACH * spread)
-        return math.floor(self.displacement_unit + 0.5)
+            return math.ceil(self.furthest) + math.floor(VOTE_REACH * spread)
+        return math.floor(self.furthest + 0.5)
 
     @property
     def windows(self) -> tuple[tuple[float, str], ...]:
@@ -86,7 +105,10 @@ class LiveSettings:
     @property
     def exact_delay(self) -> int:
         """Frames after which a spot is the offline one, but for chains (see the module)."""
-        return self.chunk_frames - self.border + self.vote_reach + self.reach + self.step
+        waits = math.ceil((self.vote_reach + self.reach) / self.finer)
+        # What lies between two frames waits for the later one.
+        waits += self.finer > 1
+        return self.chunk_frames - self.border + waits + self.step
 
     @property
     def is_exact(self) -> bool:
@@ -136,7 +158,7 @@ def settle(
     kept, remaining = np.full_like(scores, NO_SPOT), scores.copy()
     for window in sorted(set(settings.windows)):
         columns = [label for label, each in enumerate(settings.windows) if each == window]
-        reach = _Window(settings.suppression, *window, settings.frame_rate)
+        reach = _Window(settings.suppression, *window, settings.vote_rate)
         part, taken = remaining[:, columns], kept[:, columns]
         while True:
             peak = _find_peaks(part, reach.look, is_open) & (part >= reach.least)
@@ -250,7 +272,8 @@ class LiveSpotter:
         # Outputs of frames from `_outputs_start` on, and up to which frame they are known.
         self._outputs = [np.zeros((0, classes), np.float32) for _ in self._models]
         self._outputs_start = 0
-        # Scores from `_start` on that wait; `_scored` is the frame after the last of them.
+        # Scores from `_start` on that wait; `_scored` is the frame after the last of them. Both
+        # are frames at the votes' rate.
         self._waiting = np.zeros((0, classes), np.float32)
         self._start = self._scored = 0
         self._spots: list[LiveSpot] = []  # those that act on what is to come
@@ -262,9 +285,15 @@ class LiveSpotter:
         return self._count
 
     @property
+    def spot_rate(self) -> float:
+        """Frames per second that spots are given in."""
+        return self._settings.vote_rate
+
+    @property
     def num_kept(self) -> int:
         """Frames of which something is kept: features, outputs or scores."""
-        return self._count - min(self._first, self._outputs_start, self._start)
+        scores_start = math.floor(self._start / self._settings.finer)
+        return self._count - min(self._first, self._outputs_start, scores_start)
 
     def push(self, features: np.ndarray) -> list[LiveSpot]:
         """Takes frames [n, P]; returns the spots that are now certain, by frame, then class."""
@@ -312,8 +341,9 @@ class LiveSpotter:
         else:
             # A half that ended now would have its last chunk decide all from here on.
             certain = min(known, max(0, self._count - length + border))
-        scored = certain if ended else max(self._scored, certain - self._vote_reach)
-        scores = self._score(self._scored, scored, certain, ended)
+        total = self._count_scores(certain, ended)
+        scored = total if ended else max(self._scored, total - self._vote_reach)
+        scores = self._score(self._scored, scored, certain, total, ended)
         scores = np.where(scores >= self._settings.floor, scores, np.float32(NO_SPOT))
         waiting = np.concatenate([self._waiting, scores])
         kept, self._waiting = settle(waiting, self._settings, is_open=not ended)
@@ -328,17 +358,23 @@ class LiveSpotter:
         known = self._outputs_start + len(self._outputs[0])
         # Frames near a chunk's start miss what came before; they were seen by earlier chunks.
         self._decide(start, min(known, start + border) if start else 0, self._count)
-        scores = self._score(self._start, self._count, self._count, ended)
+        total = math.ceil(self._count * settings.finer)
+        if ended:
+            # Rounded, and a score between the last frames may have been decided before.
+            total = max(self._start, self._count_scores(self._count, ended))
+        scores = self._score(self._start, total, self._count, total, ended)
         scores = np.where(scores >= settings.floor, scores, np.float32(NO_SPOT))
         for spot in self._spots:
             window = _Window(
-                settings.suppression, *settings.windows[spot.label], settings.frame_rate
+                settings.suppression, *settings.windows[spot.label], settings.vote_rate
             )
             _act(scores[:, spot.label], spot.frame - self._start, window)
         kept, _ = settle(scores, settings, is_open=False)
         delay = settings.delay or 0
-        due = self._count if ended else max(self._start, self._count + settings.step - delay)
-        due = min(due, self._count)
+        due = total
+        if not ended:
+            late = math.ceil((self._count + settings.step - delay) * settings.finer)
+            due = min(total, max(self._start, late))
         found = self._list(kept, due - self._start)
         self._start = self._scored = due
         self._waiting = kept[:0]
@@ -360,22 +396,32 @@ class LiveSpotter:
                 before = self._outputs[i][: max(0, low - self._outputs_start)]
                 self._outputs[i] = np.concatenate([before, outputs])
 
-    def _score(self, low: int, high: int, certain: int, ended: bool) -> np.ndarray:
-        """Scores of frames low to high, of the outputs of frames before `certain`."""
-        first, count = self._outputs_start, certain - self._outputs_start
+    def _count_scores(self, certain: int, ended: bool) -> int:
+        """How many scores the outputs of frames before `certain` give anchors for."""
+        settings = self._settings
+        if ended:
+            return count_resampled_frames(certain, settings.frame_rate, settings.vote_rate)
+        return math.floor((certain - 1) * settings.finer) + 1 if certain else 0
+
+    def _score(self, low: int, high: int, certain: int, total: int, ended: bool) -> np.ndarray:
+        """Scores low to high, of the `total` anchors that frames before `certain` give."""
+        settings, start = self._settings, self._outputs_start
+        first, count = math.ceil(start * settings.finer), certain - start
+        position = np.arange(first, total) * (settings.frame_rate / settings.vote_rate) - start
+        confidence = interpolate(self._outputs[0][:count], position)
         displacement = None
         if self._models[1] is not None:
-            displacement = self._settings.displacement_unit * self._outputs[1][:count]
+            frames = settings.displacement_unit * self._outputs[1][:count]
+            displacement = settings.finer * interpolate(frames, position)
             if first == 0:
-                frame = np.arange(count)[:, None]
-                displacement = np.maximum(displacement, -frame)
-        last = count - 1 if ended else None
-        spread, full = self._settings.suppression.votes.in_frames(self._settings.frame_rate)
+                displacement = np.maximum(displacement, -np.arange(total)[:, None])
+        last = total - first - 1 if ended else None
+        spread, full = settings.suppression.votes.in_frames(settings.vote_rate)
         if spread:
-            furthest = math.ceil(self._settings.displacement_unit)
-            scores = add_votes(self._outputs[0][:count], displacement, last, furthest, spread, full)
+            furthest = math.ceil(settings.furthest)
+            scores = add_votes(confidence, displacement, last, furthest, spread, full)
         else:
-            scores = displace(self._outputs[0][:count], displacement, last)
+            scores = displace(confidence, displacement, last)
         return scores[low - first : high - first]
 
     def _list(self, kept: np.ndarray, count: int) -> list[LiveSpot]:
@@ -394,7 +440,9 @@ class LiveSpotter:
         drop = int(waits[0]) if len(waits) else len(self._waiting)
         self._waiting = self._waiting[drop:]
         self._start += drop
-        low = max(self._outputs_start, self._scored - self._vote_reach)
+        # One frame more: rounding may place a score before the frame on which it lies.
+        needed = math.floor((self._scored - self._vote_reach) / self._settings.finer) - 1
+        low = max(self._outputs_start, needed)
         self._outputs = [one[low - self._outputs_start :] for one in self._outputs]
         self._outputs_start = low
         keep = max(self._first, self._count - self._settings.chunk_frames)

@@ -43,11 +43,6 @@ def make_live_spotter(
             "spot whole halves; live spotting is for the paper's own"
         )
     rate, frames = run.dataset.frame_rate, run.chunk_frames
-    if suppression.votes.output_rate(rate) != rate:
-        raise InputError(
-            f"{run.workdir}: config.postprocessing.vote_rate is {suppression.votes.rate:g}, and "
-            "live spotting counts votes at the features' own rate; set it to 0 in config.json"
-        )
     inference = run.config.inference
     least = timing.whole_frames(step, rate)
     waits = None if delay is None else timing.whole_frames(delay, rate)
