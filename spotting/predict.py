@@ -56,9 +56,8 @@ from spotting.reporting.spot_files import (
     CSV_FILE,
     TIMELINE_FILE,
     ZIP_FILE,
-    write_csv,
     write_for_analysts,
-    write_timeline,
+    write_overview,
     write_zip,
 )
 from spotting.runs.hub import find_run
@@ -175,8 +174,7 @@ def _spot_games(
     if dropped:
         log(f"warning: --offset moved {dropped} spots to before the start; they are left out")
     if spotted:
-        write_csv(arguments.output / CSV_FILE, arguments.output, spotted)
-        write_timeline(
+        write_overview(
             arguments.output,
             spotted,
             arguments.workdir,

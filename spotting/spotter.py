@@ -14,7 +14,7 @@ from spotting import timing
 from spotting.base.errors import InputError
 from spotting.base.files import read_object
 from spotting.data import transforms
-from spotting.data.annotations import make_predictions
+from spotting.data.annotations import list_scores
 from spotting.data.checks import find_nonfinite
 from spotting.inference.chunks import shared_chunks, spot_half
 from spotting.inference.live import LiveSpot, LiveSpotter
@@ -163,10 +163,8 @@ class Spotter:
         scores = score_map(confidence, displacement, rate, self._suppression)
         rate = self._suppression.votes.output_rate(rate)
         scores = np.where(scores >= floor, scores, NO_SPOT)
-        return [
-            Spot(spot.position, spot.label, spot.confidence)
-            for spot in make_predictions(scores, 1, self.classes, rate)
-        ]
+        rows = list_scores(scores, rate)
+        return [Spot(seconds, self.classes[k], score) for seconds, k, score in rows]
 
     def score(self, features: ArrayLike) -> np.ndarray:
         """Confidences of every frame and class of one half, before votes and suppression.

@@ -324,7 +324,8 @@ def test_tables_hold_no_formulas_and_no_control_characters(tmp_path):
     assert exports.make_cell("Goal") == "Goal"
     game = "@SUM(A1)"
     write_results(tmp_path / game / RESULTS_FILE, game, [Prediction(1, HOSTILE, 1.0, 0.5)])
-    predict.write_csv(tmp_path / "spots.csv", tmp_path, [predict.SpottedGame(game, {1: 9.0})])
+    games = [predict.SpottedGame(game, {1: 9.0})]
+    predict.write_overview(tmp_path, games, "run", ["Goal"], None)
     _, *lines = (tmp_path / "spots.csv").read_text().splitlines()
     assert lines == ['\'@SUM(A1),1,00:01.000,1.000,"\'=1+1\\n<b>""x""</b>\\x1b[2J",0.500000,,1']
 

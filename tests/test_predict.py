@@ -23,7 +23,7 @@ from spotting.data.annotations import (
 )
 from spotting.data.dataset import read_official_splits
 from spotting.data.unlabelled import Game, list_games, warn_of_lengths
-from spotting.reporting.spot_files import CSV_HEADER, write_csv, write_timeline
+from spotting.reporting.spot_files import CSV_HEADER, write_overview
 from spotting.runs.prediction_record import SpottedGame
 
 GAME = "league/2026/2026-05-02 - 18-30 Málaga 1 - 0 Köln"
@@ -138,10 +138,9 @@ def test_minutes_of_the_match_in_the_table_and_on_the_page(tmp_path):
     for game in games:
         of_game = [spot for spot in spots if spot.half in game.seconds]
         write_results(tmp_path / game.name / RESULTS, game.name, of_game)
-    write_csv(tmp_path / "spots.csv", tmp_path, games)
+    write_overview(tmp_path, games, "ours", ["Goal"], None)
     found = [(row["time"], row["minute"]) for row in _table(tmp_path)]
     assert found == [("46:05.500", "45+2"), ("00:30.000", "46"), ("46:05.500", "")]
-    write_timeline(tmp_path, games, "ours", ["Goal"], None)
     page = (tmp_path / "timeline.html").read_text("utf-8")
     assert re.findall(r'"period":(\[.*?\]|null)', page) == ["[0,45]", "[45,45]", "null"]
 

@@ -1,10 +1,12 @@
 """Files of spotted games: one table, the timeline's page, SoccerNet's zip, analysts' formats."""
 
 import csv
+import functools
 import io
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from spotting import timing
 from spotting.base.files import atomic_file, write_text_atomic
@@ -34,28 +36,81 @@ CSV_FILE, TIMELINE_FILE, ZIP_FILE = "spots.csv", "timeline.html", "submission.zi
 CSV_HEADER = ("game", "half", "time", "seconds", "class", "confidence", "video_seconds", "minute")
 
 
-def write_csv(path: Path, folder: Path, games: Sequence[SpottedGame]) -> None:
-    """Writes the results that `folder` holds for some games as one table.
+def write_overview(
+    output: Path,
+    games: Sequence[SpottedGame],
+    system: str,
+    classes: Sequence[str],
+    thresholds: Mapping[str, float] | None,
+) -> None:
+    """Writes the table and the page of the results that `output` holds for some games.
 
-    Names are those of `make_cell`: of one line, and no formulas.
+    Args:
+      output: the folder.
+      games: which.
+      system: what the page calls the run that spotted them.
+      classes: its classes.
+      thresholds: of each class, if it has them.
     """
-    with atomic_file(path) as file:
+    pages = []
+    with atomic_file(output / CSV_FILE) as file:
         text = io.TextIOWrapper(file, "utf-8", newline="")
         table = csv.writer(text, lineterminator="\n")
         table.writerow(CSV_HEADER)
         for game in games:
-            places = read_places(folder / game.name)
+            # Once for both: reading takes longer than writing.
+            spots = read_results(output / game.name / RESULTS_FILE)
+            places = read_places(output / game.name)
             begins = begin_minutes(game.seconds, places)
-            for spot in read_results(folder / game.name / RESULTS_FILE):
-                place = places.get(spot.half)
-                in_video = f"{place.start + spot.position:.3f}" if place else ""
-                clock, seconds = timing.clock(spot.position), f"{spot.position:.3f}"
-                confidence = f"{spot.confidence:.6f}"
-                minute = match_minute(spot.half, spot.position, begins.get(spot.half))
-                name, label = make_cell(game.name), make_cell(spot.label)
-                row = (name, spot.half, clock, seconds, label, confidence)
-                table.writerow((*row, in_video, minute))
+            table.writerows(_make_rows(game.name, spots, places, begins))
+            pages.append(_make_page(game, spots, system, begins))
         text.detach()
+    write_timeline_page(output / TIMELINE_FILE, pages, classes, thresholds)
+
+
+def _make_rows(
+    game: str,
+    spots: Iterable[Prediction],
+    places: Mapping[int, HalfPlace],
+    begins: Mapping[int, int | None],
+) -> Iterator[tuple[Any, ...]]:
+    """A game's rows of the table; names are those of `make_cell`: of one line, and no formulas."""
+    name, labels = make_cell(game), functools.cache(make_cell)
+    for half, label, position, confidence in spots:
+        place = places.get(half)
+        yield (
+            name,
+            half,
+            timing.clock(position),
+            f"{position:.3f}",
+            labels(label),
+            f"{confidence:.6f}",
+            f"{place.start + position:.3f}" if place else "",
+            match_minute(half, position, begins.get(half)),
+        )
+
+
+def _make_page(
+    game: SpottedGame,
+    spots: Iterable[Prediction],
+    system: str,
+    begins: Mapping[int, int | None],
+) -> TimelineGame:
+    """A game's part of the page."""
+    shown: dict[int, list[Prediction]] = {half: [] for half in game.seconds}
+    for spot in spots:
+        if spot.confidence >= LEAST_CONFIDENCE and spot.half in shown:
+            shown[spot.half].append(spot)
+    halves = [
+        TimelineHalf(
+            half,
+            max(0.0, seconds),
+            {system: shown[half]},
+            starts_match_clock=begins[half] is not None,
+        )
+        for half, seconds in game.seconds.items()
+    ]
+    return TimelineGame(game.name, halves)
 
 
 def write_zip(path: Path, folder: Path, games: Sequence[SpottedGame]) -> None:
@@ -63,43 +118,6 @@ def write_zip(path: Path, folder: Path, games: Sequence[SpottedGame]) -> None:
     with atomic_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for game in games:
             archive.write(folder / game.name / RESULTS_FILE, f"{game.name}/{RESULTS_FILE}")
-
-
-def write_timeline(
-    output: Path,
-    games: Sequence[SpottedGame],
-    system: str,
-    classes: Sequence[str],
-    thresholds: Mapping[str, float] | None,
-) -> None:
-    """Writes the page of the results that `output` holds for some games.
-
-    Args:
-      output: the folder.
-      games: which.
-      system: what to call the run that spotted them.
-      classes: its classes.
-      thresholds: of each class, if it has them.
-    """
-    pages = []
-    for game in games:
-        spots = [
-            spot
-            for spot in read_results(output / game.name / RESULTS_FILE)
-            if spot.confidence >= LEAST_CONFIDENCE
-        ]
-        begins = begin_minutes(game.seconds, read_places(output / game.name))
-        halves = [
-            TimelineHalf(
-                half,
-                max(0.0, seconds),
-                {system: [spot for spot in spots if spot.half == half]},
-                starts_match_clock=begins[half] is not None,
-            )
-            for half, seconds in game.seconds.items()
-        ]
-        pages.append(TimelineGame(game.name, halves))
-    write_timeline_page(output / TIMELINE_FILE, pages, classes, thresholds)
 
 
 def write_for_analysts(

@@ -507,7 +507,7 @@ def _read_record(folder: Path) -> None:
 
     record = PredictionRecord(folder, {"run": "abc", "threshold": 0.0})
     games = record.others([])
-    predict.write_csv(folder / "spots.csv", folder, games)
+    predict.write_overview(folder, games, "run", ["Goal"], None)
 
 
 def _make_review(rng: random.Random, folder: Path) -> None:
