@@ -39,7 +39,7 @@ RESULTS_FILE = "results_spotting.json"
 HALF_NUMBERS = (1, 2, 3, 4)
 """Numbers that a half may have; 3 and 4 are extra time. A lone recording is a half 1."""
 
-_HALF_NAMES = frozenset(map(str, HALF_NUMBERS))
+_HALF_NAMES = {str(number): number for number in HALF_NUMBERS}
 
 HALF_LIST = "1, 2, 3 (extra time) and 4"
 """`HALF_NUMBERS` as messages give them."""
@@ -237,9 +237,10 @@ def _split_game_time(text: str) -> tuple[int, float]:
 
 
 def _checked_half(half: Any) -> int:
-    if str(half) not in _HALF_NAMES:
+    number = _HALF_NAMES.get(str(half))
+    if number is None:
         raise ValueError(f"half {half!r} is not one of {HALF_LIST}")
-    return int(half)
+    return number
 
 
 def _position(entry: dict, game_time: float | None) -> float:

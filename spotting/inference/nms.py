@@ -21,6 +21,7 @@ import numpy as np
 from spotting.notation import Array
 
 NO_SPOT = -1.0
+_MOST_COMPARED = 64
 DECAYS = ("linear", "quadratic", "gaussian")
 """How soft suppression lowers the scores near a kept one; see `soft_factors`."""
 
@@ -105,7 +106,7 @@ def soft_nms(scores: Array, radius: float, threshold: float = 1e-5, decay: str =
     far = jnp.int32(scores.shape[-1] + reach)
     # A table, because the compiler would turn a division by the radius into a product with its
     # rounded inverse: one more way to break ties differently.
-    factors = jnp.asarray(np.append(soft_factors(radius, decay), 1.0), scores.dtype)
+    factors = np.append(soft_factors(radius, decay), 1.0).astype(scores.dtype)
 
     def some_remain(state: tuple[Array, Array]) -> Array:
         return jnp.any(state[0] >= threshold)
@@ -118,12 +119,25 @@ def soft_nms(scores: Array, radius: float, threshold: float = 1e-5, decay: str =
         kept = jnp.where(peak, remaining, kept)
         # No frame is in reach of two peaks, so that the last one in its reach is the only one.
         near = _sliding_max(jnp.where(peak, frame, -far), 2 * reach + 1, before=reach)
-        decay = factors[jnp.minimum(jnp.abs(frame - near), reach + 1)]
+        decay = _look_up(factors, jnp.minimum(jnp.abs(frame - near), reach + 1))
         decay = jnp.where(remaining >= 0, decay, 1)
         return jnp.where(peak, NO_SPOT, remaining * decay), kept
 
     nothing = jnp.full_like(scores, NO_SPOT)
     return jax.lax.while_loop(some_remain, one_round, (scores, nothing))[1]
+
+
+def _look_up(table: np.ndarray, index: Array) -> Array:
+    """The table's values at an array of indexes.
+
+    A short one by comparisons, of which a CPU makes eight at once; a gather takes one by one.
+    """
+    if len(table) > _MOST_COMPARED:
+        return jnp.asarray(table)[index]
+    values = jnp.full(index.shape, table[-1])
+    for i, value in enumerate(table[:-1]):
+        values = jnp.where(index == i, value, values)
+    return values
 
 
 def _drop_nan(scores: Array) -> Array:

@@ -1,8 +1,8 @@
 """From predictions to spots: votes, then non-maximum suppression, half by half.
 
-Lengths and displacements are padded to powers of two, so that few programs are compiled: one for
-all halves of 34 to 68 minutes at 2 frames per second. Halves are worked on one at a time: one fits
-in a CPU's cache, all together are bound by memory.
+Lengths are padded to powers of two, and displacements to few sizes, so that few programs are
+compiled: one for all halves of 34 to 68 minutes at 2 frames per second. Halves are worked on one at
+a time: one fits in a CPU's cache, all together are bound by memory.
 """
 
 import dataclasses
@@ -26,6 +26,7 @@ MOST_SPREAD = 60.0
 
 _LEAST_LENGTH = 1024
 _LEAST_SHIFT = 16  # frames; the paper's displacement radius is 12
+_SMALL_SHIFT = 4  # frames; displacement radii of 3 s followed half of the way stay within it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,7 +145,10 @@ def score_map(
     padded = _power_of_two(num_frames, _LEAST_LENGTH)
     max_shift = 0
     if displacement is not None:
-        max_shift = _power_of_two(math.ceil(np.abs(displacement).max()), _LEAST_SHIFT)
+        furthest = math.ceil(np.abs(displacement).max())
+        max_shift = _power_of_two(furthest, _LEAST_SHIFT)
+        if furthest <= _SMALL_SHIFT:
+            max_shift = _SMALL_SHIFT
 
     def pad(values: np.ndarray | None) -> np.ndarray:
         out = np.zeros((num_classes, padded), np.float32)
