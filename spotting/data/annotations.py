@@ -156,9 +156,14 @@ def list_scores(scores: np.ndarray, frame_rate: float) -> Iterator[tuple[float, 
 
 
 def write_results(path: str | os.PathLike, game: str, predictions: Iterable[Prediction]) -> None:
-    """Writes one game's `results_spotting.json` to `path`, atomically, in the given order.
+    """Writes one game's `results_spotting.json` to `path`, atomically, in the given order."""
+    write_text_atomic(path, make_results(game, predictions))
 
-    Each prediction has a line. Only names need json's encoder, which takes longer than all else.
+
+def make_results(game: str, predictions: Iterable[Prediction]) -> str:
+    """What one game's `results_spotting.json` says, a line for each prediction.
+
+    Only names need json's encoder, which takes longer than all else.
     """
     encode_label = functools.cache(_encode)
     entries = []
@@ -171,7 +176,7 @@ def write_results(path: str | os.PathLike, game: str, predictions: Iterable[Pred
         )
     lines = ",\n  ".join(entries)
     listed = f"[\n  {lines}\n ]" if entries else "[]"
-    write_text_atomic(path, f'{{\n "UrlLocal": {_encode(game)},\n "predictions": {listed}\n}}\n')
+    return f'{{\n "UrlLocal": {_encode(game)},\n "predictions": {listed}\n}}\n'
 
 
 def _parse(

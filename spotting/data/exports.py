@@ -4,7 +4,7 @@
 `osl`         OpenSportsLab JSON, which its annotation tool opens
 `webvtt`      chapters for a <video> element, VLC and mpv
 `csv`         one table, for spreadsheets
-`soccernet`   results_spotting.json, for SoccerNet's evaluator
+`soccernet`   results_spotting.json, for SoccerNet's evaluator; what a person put has confidence 1
 
 All times in them but those of `csv` and `soccernet` count from the start of the video, in which a
 `HalfPlace` says where each half lies. Functions named make_ are pure.
@@ -26,7 +26,7 @@ from spotting.base.errors import InputError
 from spotting.base.files import atomic_file, read_object
 from spotting.base.inputs import is_text
 from spotting.base.text_table import printable
-from spotting.data.annotations import RESULTS_FILE
+from spotting.data.annotations import RESULTS_FILE, Prediction, make_results
 
 EXTRACTION_FILE = "extraction.json"
 
@@ -299,23 +299,6 @@ def make_cell(name: str) -> str:
     return "'" + text if text[:1] in {"=", "+", "-", "@"} else text
 
 
-def make_soccernet(game: str, moments: Sequence[Moment]) -> dict[str, Any]:
-    """SoccerNet's `results_spotting.json`; what a person put has confidence 1."""
-    entries = []
-    for half, label, position, confidence in moments:
-        milliseconds = round(1000 * position)
-        entries.append(
-            {
-                "gameTime": timing.game_time(half, milliseconds),
-                "half": str(half),
-                "position": str(milliseconds),
-                "label": label,
-                "confidence": str(1.0 if confidence is None else float(confidence)),
-            }
-        )
-    return {"UrlLocal": game, "predictions": entries}
-
-
 def make_exports(
     formats: Sequence[str],
     game: str,
@@ -362,7 +345,11 @@ def make_exports(
     if "csv" in formats:
         files["events.csv"] = make_csv(game, moments, places).encode()
     if "soccernet" in formats:
-        files[RESULTS_FILE] = _encode(make_soccernet(game, moments))
+        predictions = (
+            Prediction(half, label, position, 1.0 if confidence is None else confidence)
+            for half, label, position, confidence in moments
+        )
+        files[RESULTS_FILE] = make_results(game, predictions).encode()
     return files
 
 
