@@ -156,11 +156,11 @@ class Spotter:
         features = self.transformed(self.checked(features))
         rate = self._run.dataset.frame_rate
         confidence = self._outputs(self._run.confidence, features)
-        displacement = None
+        displacement, unit = None, 0.0
         if self._run.displacement:
             unit = output_unit(self._run.config, "displacement", rate)
             displacement = unit * self._outputs(self._run.displacement, features)
-        scores = score_map(confidence, displacement, rate, self._suppression)
+        scores = score_map(confidence, displacement, rate, self._suppression, furthest=unit)
         rate = self._suppression.votes.output_rate(rate)
         scores = np.where(scores >= floor, scores, NO_SPOT)
         rows = list_scores(scores, rate)

@@ -51,6 +51,19 @@ def test_a_decay_for_each_class():
     np.testing.assert_array_equal(scores[44], np.float32([0.4, 0.2]))  # 4 of 8 frames away
 
 
+@pytest.mark.parametrize("furthest", [2.5, 3.0, 12.0, 17.0])
+@pytest.mark.parametrize("votes", [Votes(), Votes(0.75), Votes(0.75, rate=4.0)])
+def test_how_far_votes_may_go_changes_no_score(furthest, votes):
+    generator = np.random.default_rng(2)
+    confidence = generator.random((90, 2), np.float32)
+    displacement = generator.uniform(-furthest, furthest, (90, 2)).astype(np.float32)
+    displacement[[7, 50]] = [[furthest], [-furthest]]
+    suppression = Suppression("hard", (0.5,), votes=votes)
+    known = score_map(confidence, displacement, 2.0, suppression, furthest)
+    expected = score_map(confidence, displacement, 2.0, suppression)
+    np.testing.assert_allclose(known, expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize("displaced", [True, False])
 def test_votes_that_are_added(displaced):
     generator = np.random.default_rng(0)

@@ -1,8 +1,8 @@
 """From predictions to spots: votes, then non-maximum suppression, half by half.
 
-Lengths are padded to powers of two, and displacements to few sizes, so that few programs are
-compiled: one for all halves of 34 to 68 minutes at 2 frames per second. Halves are worked on one at
-a time: one fits in a CPU's cache, all together are bound by memory.
+Lengths and displacements are padded to powers of two, so that few programs are compiled: one for
+all halves of 34 to 68 minutes at 2 frames per second. Halves are worked on one at a time: one fits
+in a CPU's cache, all together are bound by memory.
 """
 
 import dataclasses
@@ -26,7 +26,6 @@ MOST_SPREAD = 60.0
 
 _LEAST_LENGTH = 1024
 _LEAST_SHIFT = 16  # frames; the paper's displacement radius is 12
-_SMALL_SHIFT = 4  # frames; displacement radii of 3 s followed half of the way stay within it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,6 +118,7 @@ def score_map(
     displacement: np.ndarray | None,
     frame_rate: float,
     suppression: Suppression,
+    furthest: float | None = None,
 ) -> np.ndarray:
     """The score map of one half.
 
@@ -127,6 +127,8 @@ def score_map(
       displacement: [N, K], in frames; None leaves confidences where they are ("w/o D").
       frame_rate: f.
       suppression: which NMS.
+      furthest: greatest possible |displacement|, in frames: a small one has a faster program, which
+        all halves share. Without it each half's own greatest counts.
 
     Returns:
       float32 [N', K], the score of each spot, -1 elsewhere; N' frames at `Votes.output_rate`, N
@@ -145,10 +147,10 @@ def score_map(
     padded = _power_of_two(num_frames, _LEAST_LENGTH)
     max_shift = 0
     if displacement is not None:
-        furthest = math.ceil(np.abs(displacement).max())
-        max_shift = _power_of_two(furthest, _LEAST_SHIFT)
-        if furthest <= _SMALL_SHIFT:
-            max_shift = _SMALL_SHIFT
+        if furthest is None:
+            max_shift = _power_of_two(math.ceil(np.abs(displacement).max()), _LEAST_SHIFT)
+        else:
+            max_shift = _power_of_two(math.ceil(furthest * rate / frame_rate), 1)
 
     def pad(values: np.ndarray | None) -> np.ndarray:
         out = np.zeros((num_classes, padded), np.float32)
