@@ -47,7 +47,7 @@ def test_hard_nms_is_the_greedy_loop(scores, radius):
 
 
 @settings(deadline=None)
-@given(scores, st.sampled_from([1.0, 2.5, 6.0]))
+@given(scores, st.sampled_from([1.0, 2.5, 6.0, 70.0]))
 def test_soft_nms_is_the_greedy_loop(scores, radius):
     expected = [greedy_soft(row, radius, np.float32(1e-5)) for row in scores]
     np.testing.assert_array_equal(nms.soft_nms(scores, radius), expected)
