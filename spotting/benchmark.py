@@ -254,6 +254,7 @@ def scoring_table(scored: "Scoring") -> str:
         ("hard NMS of 20 s", f"{scored.suppression:.2f} s"),
         ("displacement before it", f"{scored.displacement:.2f} s"),
         ("the same, votes added up", f"{scored.added_votes:.2f} s"),
+        ("soft NMS of 12 s in the place of the hard one", f"{scored.soft_suppression:.2f} s"),
         ("loose and tight average-mAP, 2,000 predictions a game", f"{scored.average_map:.2f} s"),
     ]
     return f"{title}\n{text_table(rows, indent='  ')}"

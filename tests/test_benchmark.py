@@ -102,7 +102,7 @@ def run_benchmark(found, monkeypatch, capsys):
         monkeypatch.setattr(
             row, "measure", lambda config, seeds, log: asked.append((config, seeds)) or found
         )
-        scored = scoring.Scoring(0.25, 0.125, 0.1875, 0.0625)
+        scored = scoring.Scoring(0.25, 0.125, 0.1875, 0.3125, 0.0625)
         monkeypatch.setattr(scoring, "measure", lambda log: scored)
         monkeypatch.setattr("sys.argv", ["benchmark", *arguments])
         with pytest.raises(SystemExit) as ended:
@@ -171,6 +171,7 @@ def test_scoring_is_measured(monkeypatch):
     monkeypatch.setattr(scoring, "GAMES", 1)
     found = scoring.measure(lambda text: None)
     assert found.suppression > 0
+    assert found.soft_suppression > 0
     assert found.average_map > 0
     assert f"{found.average_map:.2f} s" in benchmark.scoring_table(found)
 
